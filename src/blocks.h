@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The block allocator: which blocks of `data` are free, in memory only.
+ *
+ * A block is used when a committed extent refers to it, or when it was
+ * allocated as a slot. The map is rebuilt from the extents at mount, so a crash
+ * leaks nothing. Only this module frees blocks. Block 0 is never free.
+ *
+ * A block freed by a commit must not be written again before that commit is
+ * durable (a power cut would bring back the extent that refers to it) and
+ * before every read that may have looked the extent up has ended:
+ * blocks_free_deferred() parks it, blocks_release() lets it go.
+ *
+ * Memory: bitmaps of 32768 blocks each, only for groups that are partly used;
+ * charged through the callback. Locks: LOCK_BLOCKS inside, nothing sleeps.
+ */
+#ifndef FOLIO_BLOCKS_H
+#define FOLIO_BLOCKS_H
+
+#include "base.h"
+
+struct blocks;
+
+/* @nr: blocks there may be in all (the volume's bound). @charge may be NULL. */
+int blocks_new(u64 nr, void (*charge)(void *arg, s64 bytes), void *arg,
+	       struct blocks **ret_blocks);
+void blocks_free_all(struct blocks *b);
+
+/* At mount: [start, start+nr) belongs to an extent. Return: -EUCLEAN when a
+ * block of it is used already or out of bounds (shared extents: @shared). */
+int blocks_mark_used(struct blocks *b, u64 start, u64 nr, bool shared);
+
+/*
+ * Find up to @want contiguous free blocks, next-fit from the last allocation:
+ * the longest run within a bounded search, so that files stay in long runs.
+ * Does not look at reservations: who allocates holds one or is a late write,
+ * which may dig into the reserve. Return: 0, -ENOSPC, -ENOMEM.
+ */
+int blocks_alloc(struct blocks *b, u32 want, u64 *ret_start, u32 *ret_nr);
+
+/* Free at once: slots that no commit ever referred to. */
+void blocks_free(struct blocks *b, u64 start, u64 nr);
+
+/* Freed by commit @seq; blocks_release(seq) frees all up to it, once each
+ * read that began before has ended. Return: 0 or -ENOMEM (nothing parked:
+ * the blocks stay used until the next mount, which is safe). */
+int blocks_free_deferred(struct blocks *b, u64 seq, u64 start, u64 nr);
+void blocks_release(struct blocks *b, u64 seq);
+/* The commit failed and is rolled back: its deferred frees are void. */
+void blocks_cancel_deferred(struct blocks *b, u64 seq);
+
+/* Reservations: promises of space for DIRTY pages. Fails with -ENOSPC when
+ * free - reserved - kept-for-metadata (1%) < nr. */
+int blocks_reserve(struct blocks *b, u64 nr);
+void blocks_unreserve(struct blocks *b, u64 nr);
+
+/* Reading extents: an epoch as in SRCU. Bracket look-up and device read. */
+u32 blocks_read_enter(struct blocks *b);
+void blocks_read_leave(struct blocks *b, u32 token);
+
+struct blocks_stat {
+	u64 total, used, reserved, deferred, kept;
+	u64 end; /* one past the last used block */
+};
+void blocks_stat(struct blocks *b, struct blocks_stat *ret);
+
+/* Raise or lower the bound. Return: 0 or -ENOSPC (used blocks behind it). */
+int blocks_resize(struct blocks *b, u64 nr);
+
+/* Every invariant; debug builds and tests. */
+void blocks_check(struct blocks *b);
+
+#endif

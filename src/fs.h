@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The filesystem without FUSE: inodes and names in memory over a volume and a
+ * page cache, the operation list, and the committer.
+ *
+ * Namespace operations change objects in memory and append records to an
+ * ordered list; the committer thread replays the list into SQLite. Look-ups
+ * see the changed objects first (per folder: names with tombstones; changed
+ * inodes), then the rows. Node ids are inode numbers, handles numbers of a
+ * table: both mean the same in another process.
+ *
+ * Threads: any, as FUSE calls them. Nothing is held on return. Errors: 0 or
+ * -errno. Functions that take a struct fs_done answer later: at most once, from
+ * another thread or before they return; they never block for it.
+ */
+#ifndef FOLIO_FS_H
+#define FOLIO_FS_H
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "base.h"
+#include "cache.h"
+#include "volume.h"
+
+struct fs;
+
+#define FS_ROOT_INO 1ull
+#define FS_NAME_MAX 255
+#define FS_LINK_MAX 65000
+#define FS_SYMLINK_MAX 4095
+#define FS_XATTR_MAX 65536
+
+struct fs_options {
+	u64 cache_size; /* bytes */
+	u64 cache_max;	/* up to where vm/cache_size may go */
+	u32 commit_secs; /* 0: no timer */
+	bool writeback; /* cache=writeback: the kernel owns size and times */
+	bool readonly;
+	u64 knobs[KNOB_NR]; /* UINT64_MAX: the default */
+	/* one line for the log; level as syslog(3) */
+	void (*log)(void *arg, int level, const char *line);
+	void *log_arg;
+};
+
+/* Who creates. The kernel checks permissions (default_permissions). */
+struct fs_cred {
+	u32 uid, gid;
+	u32 umask; /* already applied by the kernel when 0 */
+};
+
+/* Asynchronous answer. */
+struct fs_done {
+	void (*fn)(struct fs_done *done, int err);
+};
+
+/* Takes over @v (closed by fs_close(), also when fs_open() fails). */
+int fs_open(struct volume *v, const struct fs_options *opt, struct fs **ret_fs);
+/* Commits everything, stops threads, closes the volume. Handles still open
+ * are released. Return: the error of the last commit. */
+int fs_close(struct fs *fs);
+struct cache *fs_cache(struct fs *fs);
+struct volume *fs_volume(struct fs *fs);
+void fs_log(struct fs *fs, int level, const char *fmt, ...) __printf(3, 4);
+
+/* ---- names. Each success that fills @ret_st takes a look-up reference, to
+ * be dropped by fs_forget(). Names are NUL-terminated, -ENAMETOOLONG past
+ * FS_NAME_MAX. ---- */
+int fs_lookup(struct fs *fs, u64 parent, const char *name, struct stat *ret_st);
+void fs_forget(struct fs *fs, u64 ino, u64 nlookup);
+int fs_mknod(struct fs *fs, u64 parent, const char *name, u32 mode, u64 rdev,
+	     const struct fs_cred *cred, struct stat *ret_st);
+int fs_mkdir(struct fs *fs, u64 parent, const char *name, u32 mode,
+	     const struct fs_cred *cred, struct stat *ret_st);
+int fs_symlink(struct fs *fs, u64 parent, const char *name, const char *target,
+	       const struct fs_cred *cred, struct stat *ret_st);
+int fs_link(struct fs *fs, u64 ino, u64 parent, const char *name,
+	    struct stat *ret_st);
+int fs_unlink(struct fs *fs, u64 parent, const char *name);
+int fs_rmdir(struct fs *fs, u64 parent, const char *name);
+/* @flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT. */
+int fs_rename(struct fs *fs, u64 parent, const char *name, u64 newparent,
+	      const char *newname, unsigned flags, const struct fs_cred *cred);
+int fs_readlink(struct fs *fs, u64 ino, char *buf, size_t size);
+/* A path of @ino from the root, for control files. */
+int fs_path(struct fs *fs, u64 ino, char *buf, size_t size);
+
+/* ---- attributes ---- */
+int fs_getattr(struct fs *fs, u64 ino, struct stat *ret_st);
+/* @set: bits of enum fs_set. Truncation through here too; @fh 0: none. */
+enum fs_set {
+	FS_SET_MODE = 1 << 0,
+	FS_SET_UID = 1 << 1,
+	FS_SET_GID = 1 << 2,
+	FS_SET_SIZE = 1 << 3,
+	FS_SET_ATIME = 1 << 4,
+	FS_SET_MTIME = 1 << 5,
+	FS_SET_ATIME_NOW = 1 << 7,
+	FS_SET_MTIME_NOW = 1 << 8,
+	FS_SET_CTIME = 1 << 10,
+	FS_SET_KILL_SUID = 1 << 11,
+};
+int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
+	       unsigned set, struct stat *ret_st);
+int fs_statfs(struct fs *fs, struct statvfs *ret);
+ssize_t fs_getxattr(struct fs *fs, u64 ino, const char *name, void *buf,
+		    size_t size);
+ssize_t fs_listxattr(struct fs *fs, u64 ino, char *buf, size_t size);
+int fs_setxattr(struct fs *fs, u64 ino, const char *name, const void *value,
+		size_t size, int flags);
+int fs_removexattr(struct fs *fs, u64 ino, const char *name);
+int fs_generation(struct fs *fs, u64 ino, u64 *ret_generation);
+
+/* ---- open files ---- */
+/* @flags as open(2); O_TRUNC is honoured. @pid: who, for the tables. */
+int fs_openf(struct fs *fs, u64 ino, int flags, pid_t pid, u64 *ret_fh);
+int fs_create(struct fs *fs, u64 parent, const char *name, u32 mode, int flags,
+	      const struct fs_cred *cred, pid_t pid, struct stat *ret_st,
+	      u64 *ret_fh);
+/* O_TMPFILE */
+int fs_tmpfile(struct fs *fs, u64 parent, u32 mode, int flags,
+	       const struct fs_cred *cred, pid_t pid, struct stat *ret_st,
+	       u64 *ret_fh);
+int fs_release(struct fs *fs, u64 fh);
+
+/* See cache_read(); give the answer back with cache_read_done(). */
+ssize_t fs_read(struct fs *fs, u64 fh, u64 pos, size_t len,
+		struct cache_read *rd);
+/*
+ * @flags: CACHE_WRITE_*. *ret_pause_ns: delay the answer by so much. -ENOSPC
+ * may be worth one commit and a retry: *ret_retry (never for WRITEPAGE).
+ */
+ssize_t fs_write(struct fs *fs, u64 fh, u64 pos, const void *buf, size_t len,
+		 unsigned flags, u64 *ret_pause_ns, bool *ret_retry);
+/* Write-out of a file whose handle is unknown (writepage): by inode. */
+ssize_t fs_write_ino(struct fs *fs, u64 ino, u64 pos, const void *buf,
+		     size_t len, unsigned flags);
+int fs_flush(struct fs *fs, u64 fh);
+/* @mode: FALLOC_FL_*. */
+int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len);
+s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence);
+ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
+			   u64 pos_out, size_t len);
+
+/* ---- folders ---- */
+int fs_opendir(struct fs *fs, u64 ino, u64 *ret_fh);
+int fs_releasedir(struct fs *fs, u64 fh);
+/*
+ * Entries behind cookie @off ("." and ".." first). @fill returns false when
+ * the buffer is full. With @plus, @st is complete and, unless fill returned
+ * false, carries a look-up reference (not for "." and ".."); without, only
+ * st_ino and st_mode's type.
+ */
+typedef bool (*fs_fill_fn)(void *arg, const char *name, const struct stat *st,
+			   u64 next_off);
+int fs_readdir(struct fs *fs, u64 fh, u64 off, bool plus, fs_fill_fn fill,
+	       void *arg);
+
+/* ---- committing ---- */
+/* Commit namespace and the content of the file; done->fn gets the file's
+ * error (errseq of @fh) or 0. */
+void fs_fsync(struct fs *fs, u64 fh, bool datasync, struct fs_done *done);
+void fs_fsyncdir(struct fs *fs, u64 ino, struct fs_done *done);
+/* Everything. */
+void fs_sync(struct fs *fs, struct fs_done *done);
+int fs_sync_wait(struct fs *fs); /* for unmount, tests and the like */
+
+void fs_set_commit_secs(struct fs *fs, u32 secs);
+u32 fs_get_commit_secs(struct fs *fs);
+
+/* ---- looking ---- */
+#define FS_COUNTERS(X)                                                         \
+	X(commits)                                                             \
+	X(commit_errors)                                                       \
+	X(commit_requests)	/* fsyncs and syncs; several share a commit */ \
+	X(commit_ms)		/* time spent in commits */                    \
+	X(commit_last_ms)                                                      \
+	X(commit_last_pages)                                                   \
+	X(commit_last_bytes)	/* written for it, data and database */        \
+	X(stop_max_us)		/* longest cut */                              \
+	X(ops_logged)		/* records of the operation list */            \
+	X(checkpoints)
+
+#define FS_GAUGES(X)                                                           \
+	X(nr_inodes_cached)                                                    \
+	X(nr_handles)                                                          \
+	X(nr_lookups)		/* inodes the kernel knows */                  \
+	X(nr_ops_pending)                                                      \
+	X(oldest_uncommitted_ms)                                               \
+	X(commit_no)                                                           \
+	X(readonly)		/* 1: by option or after a failure */
+
+struct fs_stat {
+#define X(name) u64 name;
+	FS_COUNTERS(X)
+	FS_GAUGES(X)
+#undef X
+};
+void fs_stat(struct fs *fs, struct fs_stat *ret);
+
+/* Each inode that has pages or is open, in order of ino; a snapshot. */
+struct fs_file_info {
+	u64 ino;
+	u32 opens;
+	struct address_space_stat st;
+};
+int fs_files(struct fs *fs, struct fs_file_info **ret_info, size_t *ret_nr);
+int fs_file_info(struct fs *fs, u64 ino, struct fs_file_info *ret);
+/* address_space_map() of @ino into a new string of @nr characters. */
+int fs_file_map(struct fs *fs, u64 ino, u64 pgoff, u64 nr, char *ret);
+
+/* Drop clean pages of a file, or of all when @ino is 0. */
+int fs_drop(struct fs *fs, u64 ino);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * meta.db: the rows of a volume, in SQLite (WAL mode, synchronous=NORMAL,
+ * 8 reserved bytes a page for checksums kept by our VFS shim).
+ *
+ * One writer connection, used by the committer thread alone and in a
+ * transaction only between meta_begin() and meta_commit(). Any number of
+ * readers, each a connection from a pool with its statements prepared: take
+ * one with meta_reader_get(), give it back with meta_reader_put(); every
+ * function leaves no statement running, so each call sees the newest commit.
+ *
+ * Errors: SQLite's codes become errno in one function, meta_errno(): NOMEM
+ * ENOMEM, FULL ENOSPC, IOERR EIO, CORRUPT and NOTADB EUCLEAN, READONLY EROFS.
+ * Names and values are blobs: any bytes but NUL and '/'.
+ */
+#ifndef FOLIO_META_H
+#define FOLIO_META_H
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "base.h"
+
+struct meta;	    /* an open meta.db, the writer connection within */
+struct meta_reader; /* a pooled read connection */
+
+struct meta_super {
+	u8 uuid[16];
+	u32 version;	/* of the format */
+	u32 block_size; /* PAGE_SIZE */
+	u64 compat, ro_compat, incompat;
+	u64 commit_no;
+	u64 mount_epoch; /* raised and made durable at each mount */
+	u64 nr_blocks;	 /* bound of data, 0: the host's */
+	u64 next_ino;	 /* never given twice */
+	s64 created_ns;
+};
+
+struct inode_row {
+	u64 ino;
+	u32 mode, uid, gid, nlink;
+	u64 size;
+	s64 atime, mtime, ctime, btime; /* ns since 1970 */
+	u64 rdev;
+	u32 flags; /* FS_IOC_GETFLAGS bits; INODE_ATOMIC */
+	u32 generation;
+};
+
+struct dentry_row {
+	u64 id; /* stable cookie, ascending in order of creation */
+	u64 ino;
+	u32 type; /* S_IFMT bits */
+	u16 len;
+	char name[256]; /* NUL-terminated too */
+};
+
+/* A piece of a file: at most META_EXTENT_MAX pages, or one inline page. */
+#define META_EXTENT_MAX 256
+enum {
+	META_EXTENT_UNWRITTEN = 1,
+	META_EXTENT_SHARED = 2,
+	META_EXTENT_INLINE = 4,
+};
+struct extent_row {
+	u64 pgoff;
+	u32 npages;
+	u32 flags;
+	u64 block; /* 0 for inline */
+	u64 sums[META_EXTENT_MAX];
+};
+
+/* ---- opening: dirfd is the volume's folder, path its path (for SQLite) ---- */
+int meta_create(const char *path, const struct meta_super *super);
+/* -EUCLEAN damaged, -ENOTSUP newer or unknown incompat bits, -EROFS unknown
+ * ro_compat bits on a writable open. @err gets one line for the user. */
+int meta_open(const char *path, bool readonly, struct meta **ret_meta,
+	      char *err, size_t errlen);
+/* Checkpoints and closes; keeps going after errors. */
+int meta_close(struct meta *m);
+void meta_super(const struct meta *m, struct meta_super *ret);
+int meta_errno(int sqlite_rc);
+
+/* ---- reading ---- */
+int meta_reader_get(struct meta *m, struct meta_reader **ret);
+void meta_reader_put(struct meta_reader *r);
+
+int meta_inode_get(struct meta_reader *r, u64 ino, struct inode_row *ret);
+int meta_dentry_get(struct meta_reader *r, u64 parent, const char *name,
+		    size_t len, struct dentry_row *ret);
+/* Up to @max entries of @parent with id > @after, ascending.
+ * Return: their number or -errno. */
+int meta_dentry_list(struct meta_reader *r, u64 parent, u64 after,
+		     struct dentry_row *ret, u32 max);
+/* 1 when the folder has an entry, 0, -errno. */
+int meta_dentry_any(struct meta_reader *r, u64 parent);
+/* A (parent, name) of @ino, for paths; any of several. */
+int meta_dentry_of(struct meta_reader *r, u64 ino, u64 *ret_parent,
+		   struct dentry_row *ret);
+int meta_symlink_get(struct meta_reader *r, u64 ino, char *buf, size_t len);
+/* Value into @buf; Return: its size, -ENODATA, -ERANGE (larger than len and
+ * len not 0). */
+ssize_t meta_xattr_get(struct meta_reader *r, u64 ino, const char *name,
+		       void *buf, size_t len);
+/* Names, each with its NUL; Return: bytes, -ERANGE. */
+ssize_t meta_xattr_list(struct meta_reader *r, u64 ino, char *buf, size_t len);
+
+/* The first extent that ends behind @pgoff; -ENOENT: none. For inline ones
+ * @inline_buf (PAGE_SIZE bytes, may be NULL) is filled, zero-padded. */
+int meta_extent_get(struct meta_reader *r, u64 ino, u64 pgoff,
+		    struct extent_row *ret, void *inline_buf);
+/* Committed pages of a file, for st_blocks: data, unwritten, inline. */
+int meta_extent_count(struct meta_reader *r, u64 ino, u64 *ret_pages);
+
+/* ---- at mount: walk all extents; @fn's error ends it ---- */
+int meta_extent_walk(struct meta *m,
+		     int (*fn)(void *arg, u64 ino, const struct extent_row *),
+		     void *arg);
+int meta_orphan_walk(struct meta *m, int (*fn)(void *arg, u64 ino), void *arg);
+u64 meta_max_dentry_id(struct meta *m);
+int meta_counts(struct meta *m, u64 *ret_inodes);
+
+/* ---- writing: the committer thread alone, between begin and commit ---- */
+int meta_begin(struct meta *m);
+int meta_inode_put(struct meta *m, const struct inode_row *row); /* upsert */
+/* Columns of content only: size, mtime, ctime. */
+int meta_inode_put_content(struct meta *m, u64 ino, u64 size, s64 mtime,
+			   s64 ctime);
+/* Everything but size, mtime, ctime. */
+int meta_inode_put_attr(struct meta *m, const struct inode_row *row);
+/* The inode with its xattrs, symlink and extents; freed blocks to @freed. */
+typedef int (*meta_freed_fn)(void *arg, u64 block, u64 nr);
+int meta_inode_delete(struct meta *m, u64 ino, meta_freed_fn freed, void *arg);
+int meta_dentry_put(struct meta *m, u64 parent, const struct dentry_row *row);
+int meta_dentry_delete(struct meta *m, u64 parent, const char *name,
+		       size_t len);
+int meta_symlink_put(struct meta *m, u64 ino, const char *target, size_t len);
+int meta_xattr_put(struct meta *m, u64 ino, const char *name, const void *value,
+		   size_t len);
+int meta_xattr_delete(struct meta *m, u64 ino, const char *name);
+int meta_orphan_put(struct meta *m, u64 ino);
+int meta_orphan_delete(struct meta *m, u64 ino);
+/* [pgoff, last] holds nothing any more: extents are cut, split or removed. */
+int meta_extent_punch(struct meta *m, u64 ino, u64 pgoff, u64 last,
+		      meta_freed_fn freed, void *arg);
+/* Point [pgoff, +nr) at blocks [block, +nr); replaces what was there; joins
+ * with the extent before it when blocks and pages go on and it stays within
+ * META_EXTENT_MAX. */
+int meta_extent_put(struct meta *m, u64 ino, u64 pgoff, u32 nr, u64 block,
+		    u32 flags, const u64 *sums, meta_freed_fn freed, void *arg);
+/* One page kept in the row; @len bytes, the rest is zeros. */
+int meta_extent_put_inline(struct meta *m, u64 ino, u64 pgoff, const void *data,
+			   u32 len, meta_freed_fn freed, void *arg);
+/* Raises commit_no, writes super's next_ino. COMMIT and xSync of the WAL: on
+ * return 0 everything is durable. An error from the sync is final: the
+ * volume takes no more writes (meta_failed()). @sync false: COMMIT alone. */
+int meta_commit(struct meta *m, u64 next_ino, bool sync);
+void meta_rollback(struct meta *m);
+bool meta_failed(const struct meta *m);
+/* Between transactions: move WAL pages to meta.db when the WAL is long. */
+int meta_checkpoint(struct meta *m, bool force);
+
+/* Bytes SQLite holds; bytes written to meta.db and WAL so far. */
+u64 meta_memory(const struct meta *m);
+u64 meta_bytes_written(const struct meta *m);
+
+/* Structure and references: calls @report with a line for each fault.
+ * Return: number of faults or -errno. */
+long meta_check(struct meta *m, void (*report)(void *arg, const char *line),
+		void *arg);
+
+#endif
