@@ -211,80 +211,88 @@ u64 cache_get_knob(const struct cache *cache, enum cache_knob knob);
 int cache_find_knob(const char *name);
 const char *cache_knob_name(enum cache_knob knob);
 
-/* ---- counters: monotonic, per cache. Linux's names where they exist ---- */
-#define CACHE_COUNTERS(X)                                                      \
-	X(pgfault)		/* minor: the page was here */                 \
-	X(pgmajfault)		/* the page came from volume or swap */        \
-	X(pgpgin)		/* pages read from the volume */               \
-	X(pgpgout)		/* pages written to slots or inline */         \
-	X(pswpin)		/* pages read back from slots */               \
-	X(pswpout)		/* SAVED pages whose frame was evicted */      \
-	X(pgalloc)                                                             \
-	X(pgfree)                                                              \
-	X(pgactivate)                                                          \
-	X(pgdeactivate)                                                        \
-	X(pgscan_kswapd)                                                       \
-	X(pgscan_direct)                                                       \
-	X(pgsteal_kswapd)                                                      \
-	X(pgsteal_direct)                                                      \
-	X(pgrotated)                                                           \
-	X(workingset_refault_anon)                                             \
-	X(workingset_refault_file)                                             \
-	X(workingset_activate_anon)                                            \
-	X(workingset_activate_file)                                            \
-	X(workingset_nodereclaim)                                              \
-	X(allocstall)		/* direct reclaims */                          \
-	X(drop_pagecache)                                                      \
-	X(cache_hit)		/* pages of reads found in a frame */          \
-	X(cache_miss)                                                          \
-	X(readahead_pages)                                                     \
-	X(readahead_hit)	/* of them, used */                            \
-	X(bounce_read)		/* pages read past the cache: no frame */      \
-	X(direct_slot_write)	/* pages written straight to a slot */         \
-	X(cow_frozen)		/* pages copied because a commit held them */  \
-	X(nr_dirtied)                                                          \
-	X(nr_written)                                                          \
-	X(nr_flusher_written)                                                  \
-	X(throttled)		/* writes that were told to pause */           \
-	X(throttled_ms)                                                        \
-	X(commit_pages)		/* uncommitted pages taken over by commits */  \
-	X(commit_written)	/* of them, written during the commit */       \
-	X(commit_inline)	/* of them, inline */                          \
-	X(read_errors)                                                         \
-	X(write_errors)
+/* ---- counters: monotonic, per cache. Linux's names where they exist.
+ * X(name, help): the help is what control files and manuals say. ---- */
+#define CACHE_COUNTERS(X)                                               \
+	X(pgfault, "minor faults: the page was in a frame")             \
+	X(pgmajfault,                                                   \
+	  "major faults: the page came from the volume or from a slot") \
+	X(pgpgin, "pages read from the volume")                         \
+	X(pgpgout, "pages written to slots or inline")                  \
+	X(pswpin, "pages read back from slots")                         \
+	X(pswpout, "saved pages whose frame was evicted")               \
+	X(pgalloc, "frames taken")                                      \
+	X(pgfree, "frames given back")                                  \
+	X(pgactivate, "pages moved to an active list")                  \
+	X(pgdeactivate, "pages moved to an inactive list")              \
+	X(pgscan_kswapd, "pages looked at by background reclaim")       \
+	X(pgscan_direct, "pages looked at by direct reclaim")           \
+	X(pgsteal_kswapd, "pages evicted by background reclaim")        \
+	X(pgsteal_direct, "pages evicted by direct reclaim")            \
+	X(pgrotated, "pages given a second chance")                     \
+	X(workingset_refault_anon,                                      \
+	  "uncommitted pages that came back after eviction")            \
+	X(workingset_refault_file,                                      \
+	  "committed pages that came back after eviction")              \
+	X(workingset_activate_anon,                                     \
+	  "refaulted uncommitted pages that became active at once")     \
+	X(workingset_activate_file,                                     \
+	  "refaulted committed pages that became active at once")       \
+	X(workingset_nodereclaim,                                       \
+	  "tree nodes of shadow entries that were freed")               \
+	X(allocstall, "direct reclaims")                                \
+	X(drop_pagecache, "pages dropped on request")                   \
+	X(cache_hit, "pages of reads found in a frame")                 \
+	X(cache_miss, "pages of reads not found in a frame")            \
+	X(readahead_pages, "pages read ahead")                          \
+	X(readahead_hit, "pages read ahead that were then used")        \
+	X(bounce_read, "pages read past the cache for want of a frame") \
+	X(direct_slot_write,                                            \
+	  "pages written straight to a slot for want of a frame")       \
+	X(cow_frozen, "pages copied because a commit held them")        \
+	X(nr_dirtied, "pages made dirty")                               \
+	X(nr_written, "dirty pages written out")                        \
+	X(nr_flusher_written, "dirty pages written out by the flusher") \
+	X(throttled, "writes that were told to pause")                  \
+	X(throttled_ms, "pauses given to writers, ms")                  \
+	X(commit_pages, "uncommitted pages taken over by commits")      \
+	X(commit_written, "pages that commits had to write themselves") \
+	X(commit_inline, "pages committed inline, in the database")     \
+	X(read_errors, "pages that could not be read")                  \
+	X(write_errors, "pages that could not be written")
 
 struct cache_counters {
-#define X(name) u64 name;
+#define X(name, ...) u64 name;
 	CACHE_COUNTERS(X)
 #undef X
 };
 
 /* ---- gauges: pages unless the name says otherwise ---- */
-#define CACHE_GAUGES(X)                                                        \
-	X(nr_frames)		/* the budget, in frames */                    \
-	X(nr_free_pages)	/* frames that may be had without reclaim */   \
-	X(nr_file_pages)	/* CLEAN */                                    \
-	X(nr_anon_pages)	/* DIRTY and SAVED */                          \
-	X(nr_active_anon)                                                      \
-	X(nr_inactive_anon)                                                    \
-	X(nr_active_file)                                                      \
-	X(nr_inactive_file)                                                    \
-	X(nr_unevictable)                                                      \
-	X(nr_dirty)		/* DIRTY: exists only in a frame */            \
-	X(nr_saved)                                                            \
-	X(nr_swapped)                                                          \
-	X(nr_writeback)                                                        \
-	X(nr_uncommitted)	/* DIRTY + SAVED + SWAPPED + detached */       \
-	X(nr_slots)		/* slots in use */                             \
-	X(nr_shadow)                                                           \
-	X(nr_tree_nodes)                                                       \
-	X(nr_mapped)                                                           \
-	X(page_table_bytes)	/* trees, swap entries, frame headers */       \
-	X(metadata_bytes)	/* charged by cache_charge() */                \
-	X(nr_address_spaces)
+#define CACHE_GAUGES(X)                                                   \
+	X(nr_frames, "the budget, in frames")                             \
+	X(nr_free_pages, "frames to be had without reclaim")              \
+	X(nr_file_pages, "committed pages in frames (clean)")             \
+	X(nr_anon_pages, "uncommitted pages in frames (dirty and saved)") \
+	X(nr_active_anon, "uncommitted pages on the active list")         \
+	X(nr_inactive_anon, "uncommitted pages on the inactive list")     \
+	X(nr_active_file, "committed pages on the active list")           \
+	X(nr_inactive_file, "committed pages on the inactive list")       \
+	X(nr_unevictable, "pages that may not be evicted")                \
+	X(nr_dirty, "pages that exist only in a frame")                   \
+	X(nr_saved, "uncommitted pages in a frame and in a slot")         \
+	X(nr_swapped, "uncommitted pages in a slot only")                 \
+	X(nr_writeback, "pages being written to slots")                   \
+	X(nr_uncommitted, "pages that no commit has taken over yet")      \
+	X(nr_slots, "slots in use")                                       \
+	X(nr_shadow, "shadow entries of evicted pages")                   \
+	X(nr_tree_nodes, "nodes of page trees")                           \
+	X(page_table_bytes,                                               \
+	  "page trees, swap entries and frame headers, bytes")            \
+	X(metadata_bytes, "inodes, names, operations and SQLite, bytes")  \
+	X(nr_address_spaces, "files the cache knows")
 
 struct cache_gauges {
-#define X(name) u64 name;
+#define X(name, ...) u64 name;
 	CACHE_GAUGES(X)
 #undef X
 };
@@ -449,7 +457,7 @@ s64 cache_seek(struct address_space *as, u64 pos, int whence);
 struct address_space_stat {
 	u64 size, nr_cache, nr_dirty, nr_writeback, nr_evicted,
 		nr_recently_evicted, nr_saved, nr_swapped, nr_uncommitted,
-		nr_mapped, minflt, majflt;
+		minflt, majflt;
 	u64 oldest_uncommitted_ms; /* age; 0: nothing */
 };
 void address_space_stat(struct address_space *as,

@@ -169,29 +169,32 @@ void fs_set_commit_secs(struct fs *fs, u32 secs);
 u32 fs_get_commit_secs(struct fs *fs);
 
 /* ---- looking ---- */
-#define FS_COUNTERS(X)                                                         \
-	X(commits)                                                             \
-	X(commit_errors)                                                       \
-	X(commit_requests)	/* fsyncs and syncs; several share a commit */ \
-	X(commit_ms)		/* time spent in commits */                    \
-	X(commit_last_ms)                                                      \
-	X(commit_last_pages)                                                   \
-	X(commit_last_bytes)	/* written for it, data and database */        \
-	X(stop_max_us)		/* longest cut */                              \
-	X(ops_logged)		/* records of the operation list */            \
-	X(checkpoints)
+/* X(name, help); counters only grow, gauges go up and down. */
+#define FS_COUNTERS(X)                                          \
+	X(commits, "commits made")                              \
+	X(commit_errors, "commits that failed")                 \
+	X(commit_requests,                                      \
+	  "fsyncs and syncs asked for; several share a commit") \
+	X(commit_ms, "time spent in commits, ms")               \
+	X(ops_logged, "records of the operation list")          \
+	X(checkpoints, "times the WAL was moved into the database")
 
-#define FS_GAUGES(X)                                                           \
-	X(nr_inodes_cached)                                                    \
-	X(nr_handles)                                                          \
-	X(nr_lookups)		/* inodes the kernel knows */                  \
-	X(nr_ops_pending)                                                      \
-	X(oldest_uncommitted_ms)                                               \
-	X(commit_no)                                                           \
-	X(readonly)		/* 1: by option or after a failure */
+#define FS_GAUGES(X)                                                         \
+	X(commit_last_ms, "time the last commit took, ms")                   \
+	X(commit_last_pages, "pages in the last commit")                     \
+	X(commit_last_bytes,                                                 \
+	  "written for the last commit, data and database, bytes")           \
+	X(stop_max_us, "longest stop of all writers for a commit, us")       \
+	X(nr_inodes_cached, "inodes in memory")                              \
+	X(nr_handles, "open files and folders")                              \
+	X(nr_lookups, "inodes the kernel knows")                             \
+	X(nr_ops_pending, "operations not committed yet")                    \
+	X(oldest_uncommitted_ms, "age of the oldest uncommitted change, ms") \
+	X(commit_no, "number of the last commit")                            \
+	X(readonly, "1 when read-only, by option or after a failure")
 
 struct fs_stat {
-#define X(name) u64 name;
+#define X(name, ...) u64 name;
 	FS_COUNTERS(X)
 	FS_GAUGES(X)
 #undef X

@@ -16,15 +16,15 @@
 #include "meta.h"
 
 /* Counters of a volume, for control files; pages, blocks or bytes. */
-#define VOLUME_COUNTERS(X)                                                     \
-	X(data_read_blocks)                                                    \
-	X(data_write_blocks)                                                   \
-	X(data_flushes)                                                        \
-	X(data_flush_errors)                                                   \
-	X(checksum_errors)
+#define VOLUME_COUNTERS(X)                                           \
+	X(data_read_blocks, "blocks read from the data file")        \
+	X(data_write_blocks, "blocks written to the data file")      \
+	X(data_flushes, "flushes of the data file")                  \
+	X(data_flush_errors, "flushes of the data file that failed") \
+	X(checksum_errors, "blocks whose checksum was wrong")
 
 struct volume_counters {
-#define X(name) u64 name;
+#define X(name, ...) u64 name;
 	VOLUME_COUNTERS(X)
 #undef X
 };
