@@ -2,14 +2,23 @@
 /*
  * The control files under MOUNT/.foliofs: a tree of its own with node ids from
  * 2^63, whose files are snapshots made at open. Knows struct fs, not FUSE:
- * src/ops_*.c hand over every node id for which control_owns() holds.
+ * src/ops_*.c hand over every node id for which control_owns() holds, and
+ * look-ups of CONTROL_NAME in the root folder.
  *
- *	.foliofs/{meminfo,vmstat,files,swaps,stats.json,metrics}
- *	.foliofs/inode/INO/{stat,pages}
+ *	.foliofs/{meminfo,vmstat,files,swaps,volume,stats.json,metrics}
+ *	.foliofs/inode/INO/{stat,pages,drop_caches}
  *	.foliofs/vm/KNOB
  *
- * Threads: any. Nothing here waits for I/O of the cache, but for writes to
- * vm/sync and vm/drop_caches, which answer through struct fs_done.
+ * Their sizes are 0, as in /proc: open them with direct I/O. Nothing can be
+ * made, renamed or removed here, nor attributes set, but for the truncation
+ * of `>`, which means nothing: whoever owns the operations answers for that.
+ *
+ * Threads: any. Nothing here waits for the cache or a device but one thread of
+ * our own, which carries out those writes to vm/ that may take long; they are
+ * answered through struct fs_done.
+ *
+ * Every figure comes from the lists of cache.h, fs.h and volume.h: a counter
+ * that is added there appears in vmstat, stats.json and metrics.
  */
 #ifndef FOLIO_CONTROL_H
 #define FOLIO_CONTROL_H
@@ -23,8 +32,14 @@
 struct control;
 struct control_file;
 
-/* @uid, @gid: the owner of the mount, who alone may look. */
+/*
+ * @uid, @gid: the owner of the mount, who alone may look.
+ * Context: starts a thread, so call it after any fork.
+ * Return: 0 or -errno.
+ */
 int control_new(struct fs *fs, u32 uid, u32 gid, struct control **ret);
+
+/* Carries out what is queued first. Context: no control_file is open. */
 void control_free(struct control *c);
 
 static inline bool control_owns(u64 ino)
@@ -32,34 +47,51 @@ static inline bool control_owns(u64 ino)
 	return ino >= CONTROL_INO;
 }
 
-/* @ret_timeout: seconds the kernel may keep the entry (0 below inode/). */
+/*
+ * @parent: one of ours, or FS_ROOT_INO for CONTROL_NAME.
+ * @ret_timeout: seconds the kernel may keep the entry (0 below inode/).
+ * Return: 0, -ENOENT, -ENOTDIR.
+ */
 int control_lookup(struct control *c, u64 parent, const char *name,
 		   struct stat *ret_st, double *ret_timeout);
+
+/* Return: 0, or -ENOENT when the inode has left the cache. */
 int control_getattr(struct control *c, u64 ino, struct stat *ret_st);
+
+/* Entries behind cookie @off ("." and ".." first), which stays good whatever
+ * comes and goes. Return: 0, -ENOTDIR, -ENOMEM. */
 int control_readdir(struct control *c, u64 ino, u64 off, fs_fill_fn fill,
 		    void *arg);
 
-/* Open: the snapshot is taken here. -EACCES for a write to a read-only one. */
+/*
+ * Open: the snapshot is taken here, and charged to the cache's budget.
+ * Return: 0, -EACCES (writing to a read-only one, root as well), -EISDIR,
+ * -ENOENT, -ENOMEM.
+ */
 int control_open(struct control *c, u64 ino, int flags,
 		 struct control_file **ret);
 ssize_t control_read(struct control_file *f, u64 pos, void *buf, size_t len);
+
 /*
  * A knob or a trigger: one line, ended by a newline or the end of the write.
- * done->fn gets 0, -EINVAL (not a number, out of range) or the action's error,
- * maybe before this returns.
+ * done->fn gets 0, -EINVAL (not a number, out of range, not at the start),
+ * -EBADF or the action's error, maybe before this returns. @f may be released
+ * before the answer.
  */
 void control_write(struct control_file *f, u64 pos, const void *buf, size_t len,
 		   struct fs_done *done);
 void control_release(struct control_file *f);
 
-/* Text that `foliofs.h`-less users parse; also used by folioctl's tests. */
+/* The whole text of a file that stands in the folder itself. */
 enum control_text {
 	CONTROL_MEMINFO,
 	CONTROL_VMSTAT,
 	CONTROL_FILES,
 	CONTROL_SWAPS,
+	CONTROL_VOLUME,
 	CONTROL_JSON,
 	CONTROL_METRICS,
+	CONTROL_TEXT_NR,
 };
 /* A new string. Return: 0 or -ENOMEM. */
 int control_text(struct control *c, enum control_text what, char **ret_text,
