@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 typedef uint8_t u8;
 typedef uint16_t u16;
@@ -29,25 +31,54 @@ typedef int64_t s64;
 #define NSEC_PER_SEC 1000000000ull
 #define NSEC_PER_MSEC 1000000ull
 
-#define container_of(ptr, type, member)                                        \
-	((type *)((char *)(ptr)-offsetof(type, member)))
+#define container_of(ptr, type, member) \
+	((type *)((uintptr_t)(ptr)-offsetof(type, member)))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define min(a, b)                                                              \
-	({                                                                     \
-		__typeof__(a) min_a_ = (a);                                    \
-		__typeof__(b) min_b_ = (b);                                    \
-		min_a_ < min_b_ ? min_a_ : min_b_;                             \
+/* The names are made unique so that min() may stand inside min(). */
+#define FOLIO_CAT_(a, b) a##b
+#define FOLIO_CAT(a, b) FOLIO_CAT_(a, b)
+#define min_(a, b, x, y)               \
+	({                             \
+		__typeof__(a) x = (a); \
+		__typeof__(b) y = (b); \
+		x < y ? x : y;         \
 	})
-#define max(a, b)                                                              \
-	({                                                                     \
-		__typeof__(a) max_a_ = (a);                                    \
-		__typeof__(b) max_b_ = (b);                                    \
-		max_a_ > max_b_ ? max_a_ : max_b_;                             \
+#define max_(a, b, x, y)               \
+	({                             \
+		__typeof__(a) x = (a); \
+		__typeof__(b) y = (b); \
+		x > y ? x : y;         \
 	})
+#define min(a, b)                                  \
+	min_(a, b, FOLIO_CAT(min_a_, __COUNTER__), \
+	     FOLIO_CAT(min_b_, __COUNTER__))
+#define max(a, b)                                  \
+	max_(a, b, FOLIO_CAT(max_a_, __COUNTER__), \
+	     FOLIO_CAT(max_b_, __COUNTER__))
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define __must_check __attribute__((warn_unused_result))
 #define __printf(fmt, args) __attribute__((format(printf, fmt, args)))
+
+/*
+ * An assertion that stays in release builds: x_check() functions are made of
+ * it, so that a test of a release build checks as much. Aborts, naming what
+ * did not hold.
+ */
+#define verify(cond)            \
+	((void)(likely(cond) || \
+		(verify_failed(#cond, __FILE__, __LINE__, __func__), 0)))
+
+static inline __attribute__((noreturn, cold)) void
+verify_failed(const char *cond, const char *file, int line, const char *func)
+{
+	(void)fprintf(stderr, "%s:%d: %s: does not hold: %s\n", file, line,
+		      func, cond);
+	abort();
+}
 
 /* Pages that hold @bytes bytes from the start of a page. */
 static inline u64 bytes_to_pages(u64 bytes)

@@ -44,7 +44,8 @@
 #include "base.h"
 #include "list.h"
 #include "lock.h"
-#include "rbtree.h"
+#include "page_tree.h"
+#include "range_set.h"
 
 struct address_space;
 struct cache;
@@ -303,19 +304,6 @@ void cache_gauges(const struct cache *cache, struct cache_gauges *ret);
 
 /* ---- address spaces and open files ---- */
 
-/* A set of page ranges whose committed content is dead (reads as zeros). */
-struct range_set {
-	struct rb_root ranges; /* disjoint, by start */
-	u32 nr;
-};
-
-/* radix tree of 64-slot nodes; cache/page_tree.h */
-struct page_tree {
-	void *root;
-	u32 height;
-	u64 nr_nodes;
-};
-
 struct address_space {
 	/* constant */
 	struct cache *cache;
@@ -328,7 +316,7 @@ struct address_space {
 	/* under tree_lock */
 	struct mutex tree_lock;
 	struct page_tree tree;
-	struct range_set holes;	       /* since the last cut */
+	struct range_set holes;	       /* dead committed content */
 	struct range_set frozen_holes; /* of the commit in flight */
 	struct commit_file *frozen;    /* commit in flight, or NULL */
 	u32 epoch;		       /* cuts so far; stamps pages */

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "range_set.h"
+
+struct range_node {
+	struct rb_node rb;
+	u64 start;
+	u64 last;
+};
+
+static struct range_node *to_range(struct rb_node *rb)
+{
+	return rb ? rb_entry(rb, struct range_node, rb) : NULL;
+}
+
+static struct range_node *next_range(struct range_node *r)
+{
+	return to_range(rb_next(&r->rb));
+}
+
+/* The first range that ends at or behind @pgoff. */
+static struct range_node *first_ending(const struct range_set *set, u64 pgoff)
+{
+	struct rb_node *rb = set->ranges.node;
+	struct range_node *found = NULL;
+
+	while (rb) {
+		struct range_node *r = to_range(rb);
+
+		if (r->last >= pgoff) {
+			found = r;
+			rb = rb->left;
+		} else {
+			rb = rb->right;
+		}
+	}
+	return found;
+}
+
+/* Link @r, which no range of @set overlaps. */
+static void link_range(struct range_set *set, struct range_node *r)
+{
+	struct rb_node **link = &set->ranges.node;
+	struct rb_node *parent = NULL;
+
+	while (*link) {
+		parent = *link;
+		link = r->start < to_range(parent)->start ? &parent->left
+							  : &parent->right;
+	}
+	rb_insert(&set->ranges, &r->rb, parent, link, NULL);
+	set->nr++;
+}
+
+static void unlink_range(struct range_set *set, struct range_node *r)
+{
+	rb_erase(&set->ranges, &r->rb, NULL);
+	set->nr--;
+}
+
+static void free_range(struct range_set *set, struct range_node *r)
+{
+	unlink_range(set, r);
+	free(r);
+}
+
+static struct range_node *new_range(u64 start, u64 last)
+{
+	struct range_node *r = malloc(sizeof(*r));
+
+	if (r) {
+		r->start = start;
+		r->last = last;
+	}
+	return r;
+}
+
+/*
+ * Grow a range of @set that [start, last] overlaps or touches until it covers
+ * it, swallowing those behind it that it now reaches.
+ * Return: false when there is none.
+ */
+static bool extend(struct range_set *set, u64 start, u64 last)
+{
+	u64 before = start ? start - 1 : 0;
+	u64 behind = last == UINT64_MAX ? last : last + 1;
+	struct range_node *r = first_ending(set, before);
+	struct range_node *next;
+
+	if (!r || r->start > behind)
+		return false;
+
+	r->start = min(r->start, start);
+	r->last = max(r->last, last);
+	behind = r->last == UINT64_MAX ? r->last : r->last + 1;
+	while ((next = next_range(r)) && next->start <= behind) {
+		if (next->last > r->last) {
+			r->last = next->last;
+			behind = r->last;
+		}
+		free_range(set, next);
+	}
+	return true;
+}
+
+int range_set_add(struct range_set *set, u64 start, u64 last)
+{
+	struct range_node *r;
+
+	assert(start <= last);
+	if (extend(set, start, last))
+		return 0;
+
+	r = new_range(start, last);
+	if (!r)
+		return -ENOMEM;
+	link_range(set, r);
+	return 0;
+}
+
+/* Take [start, last] out of the middle of @r. */
+static int split(struct range_set *set, struct range_node *r, u64 start,
+		 u64 last)
+{
+	struct range_node *tail = new_range(last + 1, r->last);
+
+	if (!tail)
+		return -ENOMEM;
+	r->last = start - 1;
+	link_range(set, tail);
+	return 0;
+}
+
+int range_set_remove(struct range_set *set, u64 start, u64 last)
+{
+	struct range_node *r = first_ending(set, start);
+	struct range_node *next;
+
+	assert(start <= last);
+	if (r && r->start < start && r->last > last)
+		return split(set, r, start, last);
+
+	if (r && r->start < start) {
+		r->last = start - 1;
+		r = next_range(r);
+	}
+	for (; r && r->last <= last; r = next) {
+		next = next_range(r);
+		free_range(set, r);
+	}
+	if (r && r->start <= last)
+		r->start = last + 1;
+	return 0;
+}
+
+static bool answer(const struct range_node *r, u64 *ret_start, u64 *ret_last)
+{
+	if (ret_start)
+		*ret_start = r->start;
+	if (ret_last)
+		*ret_last = r->last;
+	return true;
+}
+
+bool range_set_find(const struct range_set *set, u64 pgoff, u64 *ret_start,
+		    u64 *ret_last)
+{
+	const struct range_node *r = first_ending(set, pgoff);
+
+	return r && r->start <= pgoff && answer(r, ret_start, ret_last);
+}
+
+bool range_set_next(const struct range_set *set, u64 pgoff, u64 *ret_start,
+		    u64 *ret_last)
+{
+	const struct range_node *r = first_ending(set, pgoff);
+
+	return r && answer(r, ret_start, ret_last);
+}
+
+void range_set_move(struct range_set *from, struct range_set *into)
+{
+	assert(range_set_empty(into));
+	*into = *from;
+	range_set_init(from);
+}
+
+void range_set_merge(struct range_set *from, struct range_set *into)
+{
+	struct rb_node *rb;
+
+	while ((rb = from->ranges.node)) {
+		struct range_node *r = to_range(rb);
+
+		unlink_range(from, r);
+		if (extend(into, r->start, r->last))
+			free(r);
+		else
+			link_range(into, r);
+	}
+}
+
+void range_set_clear(struct range_set *set)
+{
+	struct rb_node *rb;
+
+	while ((rb = set->ranges.node))
+		free_range(set, to_range(rb));
+}
+
+static bool by_start(const struct rb_node *a, const struct rb_node *b)
+{
+	return rb_entry(a, struct range_node, rb)->start <
+	       rb_entry(b, struct range_node, rb)->start;
+}
+
+void range_set_check(const struct range_set *set)
+{
+	struct range_node *prev = NULL;
+	struct rb_node *rb;
+	u64 nr = 0;
+
+	rb_check(&set->ranges, by_start);
+	rb_for_each (rb, &set->ranges) {
+		struct range_node *r = to_range(rb);
+
+		verify(r->start <= r->last);
+		verify(!prev || r->start - 1 > prev->last);
+		prev = r;
+		nr++;
+	}
+	verify(nr == set->nr);
+}
