@@ -37,8 +37,9 @@ enum lock_rank {
 	LOCK_COMMIT,	 /* address_space.commit_lock */
 	LOCK_PAGE,	 /* page lock bits, checked by hand in cache/ */
 	LOCK_STOP,
+	LOCK_DROP, /* overlay of changes and rows read together */
 	LOCK_OPLIST,
-	LOCK_NAMES, /* overlay of changed names, inode table */
+	LOCK_NAMES, /* inode table */
 	LOCK_CONN,  /* SQLite read connection pool */
 	LOCK_MM,
 	LOCK_TREE, /* address_space.tree_lock */
