@@ -187,13 +187,13 @@ u64 cache_drop(struct cache *cache, struct address_space *as);
 
 /* ---- knobs: name, unit, default, minimum, maximum; 0 default: computed.
  * One list makes the struct, the parsers, vm/ and the manual's test. ---- */
-#define CACHE_KNOBS(X)                                                         \
-	X(cache_size, "bytes", 0, CACHE_MIN_PAGES * PAGE_SIZE, UINT64_MAX)     \
-	X(dirty_background_bytes, "bytes", 0, 0, UINT64_MAX)                   \
-	X(dirty_bytes, "bytes", 0, 0, UINT64_MAX)                              \
-	X(dirty_expire_centisecs, "1/100 s", 3000, 0, 8640000)                 \
-	X(swappiness, "0-200", 60, 0, 200)                                     \
-	X(readahead_kb, "KiB", 1024, 0, 65536)                                 \
+#define CACHE_KNOBS(X)                                                    \
+	X(cache_size, "bytes", 0, CACHE_MIN_PAGES * PAGE_SIZE, UINT64_MAX) \
+	X(dirty_background_bytes, "bytes", 0, 0, UINT64_MAX)              \
+	X(dirty_bytes, "bytes", 0, 0, UINT64_MAX)                         \
+	X(dirty_expire_centisecs, "1/100 s", 3000, 0, 8640000)            \
+	X(swappiness, "0-200", 60, 0, 200)                                \
+	X(readahead_kb, "KiB", 1024, 0, 65536)                            \
 	X(swap_size, "bytes", UINT64_MAX, 0, UINT64_MAX)
 
 enum cache_knob {
@@ -304,6 +304,27 @@ void cache_gauges(const struct cache *cache, struct cache_gauges *ret);
 
 /* ---- address spaces and open files ---- */
 
+/*
+ * What the commit in flight has of a file; cache/commit.c. Part of the
+ * address_space, so that the cut allocates nothing and cannot fail.
+ */
+struct commit_file {
+	/* set by the cut */
+	struct list_head node; /* files of the commit */
+	struct commit *commit;
+	u64 size;
+	u64 nr_frozen;		   /* uncommitted pages */
+	u64 dirtied_when;	   /* the oldest of them */
+	u64 dead_first, dead_last; /* being truncated: not part of it */
+	bool size_changed;
+	/* under tree_lock: what writers and truncation have left to it */
+	u32 detached_frames, detached_swps;
+	/* the committer's */
+	u32 swps, swps_last; /* sorted by page */
+	u32 first_inline, nr_inline;
+	int err; /* the file is left out */
+};
+
 struct address_space {
 	/* constant */
 	struct cache *cache;
@@ -316,24 +337,30 @@ struct address_space {
 	/* under tree_lock */
 	struct mutex tree_lock;
 	struct page_tree tree;
-	struct range_set holes;	       /* dead committed content */
+	struct range_set holes;	       /* committed content that is dead */
 	struct range_set frozen_holes; /* of the commit in flight */
-	struct commit_file *frozen;    /* commit in flight, or NULL */
-	u32 epoch;		       /* cuts so far; stamps pages */
-	u64 nr_clean, nr_dirty, nr_saved, nr_swapped, nr_writeback, nr_shadow;
-	u64 nr_evicted, nr_recently_evicted; /* cachestat(2)'s words */
-	u64 dirtied_when; /* oldest uncommitted change, 0: none */
-	bool size_changed; /* since the last cut */
+	struct range_set lost; /* late writes that could be stored nowhere */
+	struct commit_file *frozen; /* &commit while a commit is in flight */
+	struct commit_file commit;
+	u32 epoch;	 /* cuts so far; stamps pages */
+	u64 nr_state[5]; /* pages by enum page_state */
+	u64 nr_writeback, nr_shadow;
+	u64 charged_nodes, charged_bytes;
+	u64 dirtied_when; /* oldest change since the last cut, 0: none */
+	u64 written_when; /* since then a page may be DIRTY */
+	u64 dead_first, dead_last; /* being dropped; empty: first > last */
+	bool size_changed;	   /* since the last cut */
 
 	/* atomic */
 	u64 i_size;
-	u32 wb_err;	/* errseq: error of the last failed commits */
-	u32 pinned;	/* openers of .pin: pages go unevictable */
-	u64 minflt, majflt;
+	u32 wb_err;	    /* errseq: error of the last failed commits */
+	u32 pinned;	    /* openers of .pin: pages go unevictable */
+	u64 minflt, majflt; /* reads answered from frames; others */
 
 	/* under the cache's list lock */
 	struct list_head node;	     /* all address spaces */
 	struct list_head dirty_node; /* those with DIRTY pages */
+	u32 users;		     /* threads of the cache that look at it */
 };
 
 /* State of one open file: embed it in the user's handle. */
@@ -383,7 +410,7 @@ void mapping_set_error(struct address_space *as, int err);
  * or in the caller's bounce buffer, to be sent as they are.
  */
 struct cache_read {
-	void *bounce;	   /* in: PAGE_SIZE-aligned, CACHE_READ_MAX_PAGES pages */
+	void *bounce; /* in: PAGE_SIZE-aligned, CACHE_READ_MAX_PAGES pages */
 	struct iovec iov[CACHE_READ_MAX_PAGES];
 	u32 nr_iov;
 	u32 frames[CACHE_READ_MAX_PAGES]; /* pinned */
@@ -474,10 +501,10 @@ long commit_prewrite(struct cache *cache, struct address_space *as);
 
 /*
  * In the cut: freeze @as (uncommitted pages, holes, size) as it is.
- * Context: stop held exclusive. O(1): no I/O, no page is visited.
- * -ENOMEM leaves it unfrozen. Adding one twice is fine.
+ * Context: stop held exclusive. O(1): no I/O, no page is visited, nothing is
+ * allocated, and so it cannot fail. Adding one twice is fine.
  */
-int commit_add(struct commit *c, struct address_space *as);
+void commit_add(struct commit *c, struct address_space *as);
 
 /*
  * After the stop: give every frozen page a slot, or keep it for inline when
@@ -526,10 +553,21 @@ int commit_next(struct commit *c, struct commit_run *ret_run);
  */
 void commit_end(struct commit *c, int err);
 
+/* After commit_writeout(): 0, or why @as is left out of the commit in flight.
+ */
+int commit_file_error(struct address_space *as);
+
 /* Pages frozen, written by this commit, inline. */
 struct commit_stat {
 	u64 files, pages, written, inline_pages;
 };
 void commit_stat(const struct commit *c, struct commit_stat *ret);
+
+/* ---- checking: for tests and debug builds ---- */
+
+/* Abort unless every invariant holds, of one file and of the whole cache.
+ * Context: no call on the cache is under way. O(pages). */
+void address_space_check(struct address_space *as);
+void cache_check(struct cache *cache);
 
 #endif
