@@ -23,11 +23,6 @@ static enum side other(enum side side)
 	return side == LEFT ? RIGHT : LEFT;
 }
 
-static struct rb_node *parent_of(const struct rb_node *node)
-{
-	return (struct rb_node *)(node->parent_color & ~(uintptr_t)BLACK);
-}
-
 static void set_parent(struct rb_node *node, struct rb_node *parent)
 {
 	node->parent_color = (uintptr_t)parent | (node->parent_color & BLACK);
@@ -67,7 +62,7 @@ static enum side side_of(const struct rb_node *node,
 /* The pointer that points at @node: a parent's or the root's. */
 static struct rb_node **link_to(struct rb_root *root, struct rb_node *node)
 {
-	struct rb_node *parent = parent_of(node);
+	struct rb_node *parent = rb_parent(node);
 
 	return parent ? child_link(parent, side_of(node, parent)) : &root->node;
 }
@@ -76,7 +71,7 @@ static void update_up(struct rb_node *node, rb_update_fn update)
 {
 	if (!update)
 		return;
-	for (; node; node = parent_of(node))
+	for (; node; node = rb_parent(node))
 		update(node);
 }
 
@@ -88,7 +83,7 @@ static void rotate(struct rb_root *root, struct rb_node *node, enum side side,
 	struct rb_node *inner = child(up, side);
 
 	*link_to(root, node) = up;
-	set_parent(up, parent_of(node));
+	set_parent(up, rb_parent(node));
 	*child_link(up, side) = node;
 	set_parent(node, up);
 	*child_link(node, other(side)) = inner;
@@ -107,8 +102,8 @@ static void insert_fixup(struct rb_root *root, struct rb_node *node,
 {
 	struct rb_node *parent;
 
-	while ((parent = parent_of(node)) && is_red(parent)) {
-		struct rb_node *grand = parent_of(parent);
+	while ((parent = rb_parent(node)) && is_red(parent)) {
+		struct rb_node *grand = rb_parent(parent);
 		enum side side = side_of(parent, grand);
 		struct rb_node *uncle = child(grand, other(side));
 
@@ -162,7 +157,7 @@ static void erase_fixup(struct rb_root *root, struct rb_node *node,
 		if (!is_red(sibling->left) && !is_red(sibling->right)) {
 			set_red(sibling);
 			node = parent;
-			parent = parent_of(node);
+			parent = rb_parent(node);
 			continue;
 		}
 		if (!is_red(child(sibling, other(side)))) {
@@ -192,7 +187,7 @@ static void swap_with_successor(struct rb_root *root, struct rb_node *node,
 				struct rb_node *succ)
 {
 	struct rb_node was = *succ;
-	struct rb_node *succ_parent = parent_of(succ);
+	struct rb_node *succ_parent = rb_parent(succ);
 
 	*link_to(root, node) = succ;
 	*succ = *node;
@@ -235,7 +230,7 @@ void rb_erase(struct rb_root *root, struct rb_node *node, rb_update_fn update)
 		swap_with_successor(root, node, leftmost(node->right));
 
 	only = node->left ? node->left : node->right;
-	parent = parent_of(node);
+	parent = rb_parent(node);
 	*link_to(root, node) = only;
 	if (only)
 		set_parent(only, parent);
@@ -261,7 +256,7 @@ struct rb_node *rb_next(const struct rb_node *node)
 
 	if (node->right)
 		return leftmost(node->right);
-	while ((parent = parent_of(node)) && node == parent->right)
+	while ((parent = rb_parent(node)) && node == parent->right)
 		node = parent;
 	return parent;
 }
@@ -272,7 +267,7 @@ struct rb_node *rb_prev(const struct rb_node *node)
 
 	if (node->left)
 		return rightmost(node->left);
-	while ((parent = parent_of(node)) && node == parent->left)
+	while ((parent = rb_parent(node)) && node == parent->left)
 		node = parent;
 	return parent;
 }
@@ -287,7 +282,7 @@ static unsigned check_subtree(const struct rb_node *node,
 	if (!node)
 		return 0;
 
-	verify(parent_of(node) == parent);
+	verify(rb_parent(node) == parent);
 	verify(!is_red(node) || !is_red(parent));
 	left = check_subtree(node->left, node);
 	right = check_subtree(node->right, node);

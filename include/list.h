@@ -13,9 +13,9 @@ struct list_head {
 	struct list_head *prev;
 };
 
-#define LIST_HEAD_INIT(name)                                                   \
-	{                                                                      \
-		&(name), &(name)                                               \
+#define LIST_HEAD_INIT(name)     \
+	{                        \
+		&(name), &(name) \
 	}
 
 static inline void list_init(struct list_head *head)
@@ -44,8 +44,7 @@ static inline void list_add(struct list_head *node, struct list_head *head)
 	list_insert_between(node, head, head->next);
 }
 
-static inline void list_add_tail(struct list_head *node,
-				 struct list_head *head)
+static inline void list_add_tail(struct list_head *node, struct list_head *head)
 {
 	list_insert_between(node, head->prev, head);
 }
@@ -79,22 +78,36 @@ static inline void list_splice_tail(struct list_head *from,
 	list_init(from);
 }
 
+/* Abort unless every link has its counterpart. Return: how many nodes. */
+static inline u64 list_check(const struct list_head *head)
+{
+	const struct list_head *node = head;
+	u64 nr = 0;
+
+	do {
+		verify(node->next->prev == node);
+		verify(node->prev->next == node);
+		node = node->next;
+		nr++;
+	} while (node != head);
+	return nr - 1;
+}
+
 #define list_entry(ptr, type, member) container_of(ptr, type, member)
-#define list_first_entry(head, type, member)                                   \
+#define list_first_entry(head, type, member) \
 	list_entry((head)->next, type, member)
-#define list_last_entry(head, type, member)                                    \
+#define list_last_entry(head, type, member) \
 	list_entry((head)->prev, type, member)
-#define list_for_each(pos, head)                                               \
+#define list_for_each(pos, head) \
 	for (pos = (head)->next; pos != (head); pos = pos->next)
-#define list_for_each_entry(pos, head, member)                                 \
-	for (pos = list_entry((head)->next, __typeof__(*pos), member);         \
-	     &pos->member != (head);                                           \
+#define list_for_each_entry(pos, head, member)                         \
+	for (pos = list_entry((head)->next, __typeof__(*pos), member); \
+	     &pos->member != (head);                                   \
 	     pos = list_entry(pos->member.next, __typeof__(*pos), member))
-#define list_for_each_entry_safe(pos, tmp, head, member)                       \
-	for (pos = list_entry((head)->next, __typeof__(*pos), member),         \
-	    tmp = list_entry(pos->member.next, __typeof__(*pos), member);      \
-	     &pos->member != (head);                                           \
-	     pos = tmp,                                                        \
+#define list_for_each_entry_safe(pos, tmp, head, member)                  \
+	for (pos = list_entry((head)->next, __typeof__(*pos), member),    \
+	    tmp = list_entry(pos->member.next, __typeof__(*pos), member); \
+	     &pos->member != (head); pos = tmp,                           \
 	    tmp = list_entry(tmp->member.next, __typeof__(*tmp), member))
 
 #endif

@@ -20,17 +20,23 @@ struct rb_root {
 	struct rb_node *node;
 };
 
-#define RB_ROOT                                                                \
-	(struct rb_root)                                                       \
-	{                                                                      \
-		NULL                                                           \
+#define RB_ROOT          \
+	(struct rb_root) \
+	{                \
+		NULL     \
 	}
 #define rb_entry(ptr, type, member) container_of(ptr, type, member)
 
+static inline struct rb_node *rb_parent(const struct rb_node *node)
+{
+	return (struct rb_node *)(node->parent_color & ~(uintptr_t)1);
+}
+
 /*
  * Augmentation: @update recomputes what a node keeps about its subtree from the
- * node and its children; called bottom-up wherever a subtree changed. NULL for
- * plain trees.
+ * node and its children; called bottom-up wherever a subtree changed. It must
+ * depend only on which nodes are in the subtree, not on how they hang. NULL
+ * for plain trees.
  */
 typedef void (*rb_update_fn)(struct rb_node *node);
 
@@ -50,7 +56,7 @@ struct rb_node *rb_prev(const struct rb_node *node);
 void rb_check(const struct rb_root *root,
 	      bool (*less)(const struct rb_node *, const struct rb_node *));
 
-#define rb_for_each(pos, root)                                                 \
+#define rb_for_each(pos, root) \
 	for (pos = rb_first(root); pos; pos = rb_next(pos))
 
 #endif

@@ -29,6 +29,25 @@ u64 test_seed(void);
  * for long runs by hand. */
 u64 test_rounds(u64 nr);
 
+/*
+ * ck_assert() tells libcheck's parent process each time it passes, 1 us and
+ * more. These cost nothing then: for what is compared a million times.
+ */
+#define expect(cond)                                              \
+	do {                                                      \
+		if (unlikely(!(cond)))                            \
+			ck_abort_msg("does not hold: %s", #cond); \
+	} while (0)
+#define expect_eq(a, b)                                                       \
+	do {                                                                  \
+		unsigned long long expect_a_ = (a);                           \
+		unsigned long long expect_b_ = (b);                           \
+                                                                              \
+		if (unlikely(expect_a_ != expect_b_))                         \
+			ck_abort_msg("%s is %llu, %s is %llu", #a, expect_a_, \
+				     #b, expect_b_);                          \
+	} while (0)
+
 /* ---- random numbers: splitmix64. One for each thread ---- */
 
 struct rng {

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "lock.h"
 #include "test.h"
@@ -46,8 +47,8 @@ START_TEST(locks_in_rank_are_taken_and_released_in_any_order)
 END_TEST
 
 /* clang follows a try through an if, not through ck_assert(). */
-#define must_have(try)                                                         \
-	if (!(try))                                                            \
+#define must_have(try) \
+	if (!(try))    \
 	ck_abort_msg("not had: " #try)
 
 START_TEST(a_try_may_be_out_of_rank)
@@ -120,6 +121,38 @@ START_TEST(only_one_thread_at_a_time_holds_a_mutex)
 	for (u32 i = 0; i < NR_THREADS; i++)
 		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
 	ck_assert_uint_eq(counter, NR_THREADS * NR_ADDS);
+}
+END_TEST
+
+static void *write_once(void *arg)
+{
+	down_write(&sem);
+	counter++;
+	up_write(&sem);
+	return NULL;
+}
+
+static bool another_may_read(void)
+{
+	if (!down_read_trylock(&sem))
+		return false;
+	up_read(&sem);
+	return true;
+}
+
+/* Were readers preferred, this would try for ever. */
+START_TEST(a_waiting_writer_goes_before_new_readers)
+{
+	pthread_t thread;
+
+	down_read(&sem);
+	ck_assert_int_eq(pthread_create(&thread, NULL, write_once, NULL), 0);
+	while (another_may_read())
+		(void)sched_yield();
+	ck_assert_uint_eq(counter, 0);
+	up_read(&sem);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_uint_eq(counter, 1);
 }
 END_TEST
 
@@ -382,6 +415,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_try_may_be_out_of_rank);
 	tcase_add_test(tc, a_try_of_what_another_thread_holds_fails);
 	tcase_add_test(tc, only_one_thread_at_a_time_holds_a_mutex);
+	tcase_add_test(tc, a_waiting_writer_goes_before_new_readers);
 	tcase_add_test(tc, a_waiter_is_woken);
 	tcase_add_test(tc, a_wait_ends_when_its_monotonic_time_is_up);
 #ifdef FOLIO_DEBUG

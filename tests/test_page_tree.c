@@ -68,10 +68,10 @@ static void check_entry(const struct page_tree *tree, struct model *m,
 {
 	struct model_entry *e = model_find(m, index);
 
-	ck_assert_uint_eq(page_tree_get(tree, index), e ? e->entry : 0);
+	expect_eq(page_tree_get(tree, index), e ? e->entry : 0);
 	for (unsigned tag = 0; tag < PT_NR_TAGS; tag++)
-		ck_assert_int_eq(page_tree_tag_get(tree, index, tag),
-				 e && (e->tags >> tag & 1));
+		expect_eq(page_tree_tag_get(tree, index, tag),
+			  e && (e->tags >> tag & 1));
 }
 
 static void check_gang(const struct page_tree *tree, struct model *m, u64 first,
@@ -88,17 +88,17 @@ static void check_gang(const struct page_tree *tree, struct model *m, u64 first,
 	else
 		nr = page_tree_gang_tag(tree, first, last, tag, index, entry,
 					max);
-	ck_assert_uint_le(nr, max);
+	expect(nr <= max);
 	for (i = 0; i < nr; i++) {
 		e = model_next(m, first, tag);
-		ck_assert_ptr_nonnull(e);
-		ck_assert_uint_eq(index[i], e->index);
-		ck_assert_uint_eq(entry[i], e->entry);
-		ck_assert_uint_le(index[i], last);
+		expect(e);
+		expect_eq(index[i], e->index);
+		expect_eq(entry[i], e->entry);
+		expect(index[i] <= last);
 		first = index[i] + 1;
 	}
 	e = model_next(m, first, tag);
-	ck_assert(nr == max || !e || e->index > last);
+	expect(nr == max || !e || e->index > last);
 }
 
 static void check_whole(const struct page_tree *tree, struct model *m)
@@ -107,13 +107,13 @@ static void check_whole(const struct page_tree *tree, struct model *m)
 	u64 got;
 
 	page_tree_check(tree);
-	ck_assert_int_eq(page_tree_empty(tree), m->nr == 0);
-	ck_assert_int_eq(page_tree_last(tree, &got), model_last(m, &want));
+	expect_eq(page_tree_empty(tree), m->nr == 0);
+	expect_eq(page_tree_last(tree, &got), model_last(m, &want));
 	if (m->nr > 0)
-		ck_assert_uint_eq(got, want);
+		expect_eq(got, want);
 	for (unsigned tag = 0; tag < PT_NR_TAGS; tag++)
-		ck_assert_int_eq(page_tree_tagged(tree, tag),
-				 model_next(m, 0, tag) != NULL);
+		expect_eq(page_tree_tagged(tree, tag),
+			  model_next(m, 0, tag) != NULL);
 	for (unsigned tag = 0; tag <= PT_NR_TAGS; tag++)
 		check_gang(tree, m, 0, PGOFF_MAX, MAX_MODEL, tag);
 }
@@ -142,13 +142,12 @@ static void step_insert(struct page_tree *tree, struct model *m, u64 index,
 	struct model_entry *e = model_find(m, index);
 
 	if (e) {
-		ck_assert_int_eq(page_tree_insert(tree, index, entry), -EEXIST);
-		ck_assert_uint_eq(page_tree_replace(tree, index, entry),
-				  e->entry);
+		expect(page_tree_insert(tree, index, entry) == -EEXIST);
+		expect_eq(page_tree_replace(tree, index, entry), e->entry);
 		e->entry = entry;
 		return;
 	}
-	ck_assert_int_eq(page_tree_insert(tree, index, entry), 0);
+	expect_eq(page_tree_insert(tree, index, entry), 0);
 	m->e[m->nr++] = (struct model_entry){index, entry, 0};
 }
 
@@ -156,7 +155,7 @@ static void step_erase(struct page_tree *tree, struct model *m, u64 index)
 {
 	struct model_entry *e = model_find(m, index);
 
-	ck_assert_uint_eq(page_tree_erase(tree, index), e ? e->entry : 0);
+	expect_eq(page_tree_erase(tree, index), e ? e->entry : 0);
 	if (e)
 		*e = m->e[--m->nr];
 }
@@ -188,8 +187,8 @@ static void check_random_range(const struct page_tree *tree, struct model *m,
 	check_gang(tree, m, first, last, (u32)rng_below(rng, 100),
 		   (unsigned)rng_below(rng, PT_NR_TAGS + 1));
 	if (first <= last)
-		ck_assert_uint_eq(page_tree_next_gap(tree, first, last),
-				  model_next_gap(m, first, last));
+		expect_eq(page_tree_next_gap(tree, first, last),
+			  model_next_gap(m, first, last));
 }
 
 /* An index that is used, mostly, so that tags and removals find something. */

@@ -42,12 +42,11 @@ static void check_model(const struct range_set *set, const struct model *m)
 		u64 want[2] = {};
 		u64 got[2] = {};
 
-		ck_assert_int_eq(range_set_next(set, at, &got[0], &got[1]),
-				 model_next(m, at, &want[0], &want[1]));
-		ck_assert_uint_eq(got[0], want[0]);
-		ck_assert_uint_eq(got[1], want[1]);
-		ck_assert_int_eq(range_set_find(set, at, &got[0], NULL),
-				 m->in[at]);
+		expect_eq(range_set_next(set, at, &got[0], &got[1]),
+			  model_next(m, at, &want[0], &want[1]));
+		expect_eq(got[0], want[0]);
+		expect_eq(got[1], want[1]);
+		expect_eq(range_set_find(set, at, &got[0], NULL), m->in[at]);
 	}
 }
 

@@ -76,8 +76,8 @@ static u64 check_augmented(const struct rb_node *rb, u64 *ret_weight)
 	weight = to_item(rb)->weight;
 	nr += check_augmented(rb->left, &weight);
 	nr += check_augmented(rb->right, &weight);
-	ck_assert_uint_eq(to_item(rb)->nr_below, nr);
-	ck_assert_uint_eq(to_item(rb)->max_weight, weight);
+	expect_eq(to_item(rb)->nr_below, nr);
+	expect_eq(to_item(rb)->max_weight, weight);
 	*ret_weight = max(*ret_weight, weight);
 	return nr;
 }
@@ -105,13 +105,13 @@ static void check_model(const struct rb_root *root, const struct item *items,
 	qsort(keys, nr, sizeof(keys[0]), compare_keys);
 
 	rb_for_each (rb, root) {
-		ck_assert_uint_lt(i, nr);
-		ck_assert_uint_eq(to_item(rb)->key, keys[i++]);
+		expect(i < nr);
+		expect_eq(to_item(rb)->key, keys[i++]);
 	}
-	ck_assert_uint_eq(i, nr);
+	expect_eq(i, nr);
 	for (rb = rb_last(root); rb; rb = rb_prev(rb))
-		ck_assert_uint_eq(to_item(rb)->key, keys[--i]);
-	ck_assert_uint_eq(i, 0);
+		expect_eq(to_item(rb)->key, keys[--i]);
+	expect_eq(i, 0);
 }
 
 static void check_all(const struct rb_root *root, const struct item *items,
