@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "wire.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	WIRE_FILE_NAMES = 1, /* the strings name files: no '/', no dots */
+	WIRE_NO_REPLY = 2,
+};
+
+/* What stands behind the header: a struct, then strings with their NULs. */
+struct wire_row {
+	u16 arg_size;
+	u8 nr_strings;
+	u8 flags;
+};
+
+static const struct wire_row rows[] = {
+	[FUSE_LOOKUP] = {0, 1, WIRE_FILE_NAMES},
+	[FUSE_FORGET] = {sizeof(struct fuse_forget_in), 0, WIRE_NO_REPLY},
+	[FUSE_GETATTR] = {sizeof(struct fuse_getattr_in)},
+	[FUSE_SETATTR] = {sizeof(struct fuse_setattr_in)},
+	[FUSE_SYMLINK] = {0, 2}, /* the second is a target */
+	[FUSE_MKNOD] = {sizeof(struct fuse_mknod_in), 1, WIRE_FILE_NAMES},
+	[FUSE_MKDIR] = {sizeof(struct fuse_mkdir_in), 1, WIRE_FILE_NAMES},
+	[FUSE_UNLINK] = {0, 1, WIRE_FILE_NAMES},
+	[FUSE_RMDIR] = {0, 1, WIRE_FILE_NAMES},
+	[FUSE_RENAME] = {sizeof(struct fuse_rename_in), 2, WIRE_FILE_NAMES},
+	[FUSE_LINK] = {sizeof(struct fuse_link_in), 1, WIRE_FILE_NAMES},
+	[FUSE_OPEN] = {sizeof(struct fuse_open_in)},
+	[FUSE_READ] = {sizeof(struct fuse_read_in)},
+	[FUSE_WRITE] = {sizeof(struct fuse_write_in)},
+	[FUSE_RELEASE] = {sizeof(struct fuse_release_in)},
+	[FUSE_FSYNC] = {sizeof(struct fuse_fsync_in)},
+	[FUSE_SETXATTR] = {FUSE_COMPAT_SETXATTR_IN_SIZE, 1},
+	[FUSE_GETXATTR] = {sizeof(struct fuse_getxattr_in), 1},
+	[FUSE_LISTXATTR] = {sizeof(struct fuse_getxattr_in)},
+	[FUSE_REMOVEXATTR] = {0, 1},
+	[FUSE_FLUSH] = {sizeof(struct fuse_flush_in)},
+	/* up to max_readahead and flags; what newer ones add stands behind */
+	[FUSE_INIT] = {4 * sizeof(u32)},
+	[FUSE_OPENDIR] = {sizeof(struct fuse_open_in)},
+	[FUSE_READDIR] = {sizeof(struct fuse_read_in)},
+	[FUSE_RELEASEDIR] = {sizeof(struct fuse_release_in)},
+	[FUSE_FSYNCDIR] = {sizeof(struct fuse_fsync_in)},
+	[FUSE_GETLK] = {sizeof(struct fuse_lk_in)},
+	[FUSE_SETLK] = {sizeof(struct fuse_lk_in)},
+	[FUSE_SETLKW] = {sizeof(struct fuse_lk_in)},
+	[FUSE_ACCESS] = {sizeof(struct fuse_access_in)},
+	[FUSE_CREATE] = {sizeof(struct fuse_create_in), 1, WIRE_FILE_NAMES},
+	[FUSE_INTERRUPT] = {sizeof(struct fuse_interrupt_in), 0, WIRE_NO_REPLY},
+	[FUSE_BMAP] = {sizeof(struct fuse_bmap_in)},
+	[FUSE_IOCTL] = {sizeof(struct fuse_ioctl_in)},
+	[FUSE_POLL] = {sizeof(struct fuse_poll_in)},
+	[FUSE_NOTIFY_REPLY] = {sizeof(struct fuse_notify_retrieve_in), 0,
+			       WIRE_NO_REPLY},
+	[FUSE_BATCH_FORGET] = {sizeof(struct fuse_batch_forget_in), 0,
+			       WIRE_NO_REPLY},
+	[FUSE_FALLOCATE] = {sizeof(struct fuse_fallocate_in)},
+	[FUSE_READDIRPLUS] = {sizeof(struct fuse_read_in)},
+	[FUSE_RENAME2] = {sizeof(struct fuse_rename2_in), 2, WIRE_FILE_NAMES},
+	[FUSE_LSEEK] = {sizeof(struct fuse_lseek_in)},
+	[FUSE_COPY_FILE_RANGE] = {sizeof(struct fuse_copy_file_range_in)},
+	/* O_TMPFILE has the shape of CREATE; its name says nothing */
+	[FUSE_TMPFILE] = {sizeof(struct fuse_create_in), 1},
+};
+
+static bool is_file_name(const char *name)
+{
+	return *name && !strchr(name, '/') && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0;
+}
+
+/* Pass over the strings of a request. Return: the bytes behind them, or
+ * -EINVAL. */
+static s64 check_strings(const struct wire_row *row, const char *at, size_t len)
+{
+	for (unsigned i = 0; i < row->nr_strings; i++) {
+		const char *nul = memchr(at, '\0', len);
+
+		if (!nul)
+			return -EINVAL;
+		if ((row->flags & WIRE_FILE_NAMES) && !is_file_name(at))
+			return -EINVAL;
+		len -= (size_t)(nul + 1 - at);
+		at = nul + 1;
+	}
+	return (s64)len;
+}
+
+/* Is the data there that an argument announces? @left: bytes behind argument
+ * and strings. */
+static int check_payload(u32 opcode, const void *arg, size_t left)
+{
+	const struct fuse_write_in *write = arg;
+	const struct fuse_setxattr_in *setxattr = arg;
+	const struct fuse_batch_forget_in *forget = arg;
+	u64 announced = 0;
+
+	if (opcode == FUSE_WRITE)
+		announced = write->size;
+	else if (opcode == FUSE_SETXATTR)
+		announced = setxattr->size;
+	else if (opcode == FUSE_BATCH_FORGET)
+		announced = forget->count * (u64)sizeof(struct fuse_forget_one);
+
+	return announced <= left ? 0 : -EINVAL;
+}
+
+int wire_check(const void *buf, size_t len)
+{
+	const struct fuse_in_header *in = buf;
+	const char *arg = (const char *)(in + 1);
+	const struct wire_row *row;
+	s64 left;
+
+	if (len < sizeof(*in) || in->len != len)
+		return -EINVAL;
+	if (in->opcode >= ARRAY_SIZE(rows))
+		return 0;
+
+	row = &rows[in->opcode];
+	len -= sizeof(*in);
+	if (len < row->arg_size)
+		return -EINVAL;
+	left = check_strings(row, arg + row->arg_size, len - row->arg_size);
+	if (left < 0)
+		return -EINVAL;
+	if (in->opcode == FUSE_SYMLINK && !is_file_name(arg))
+		return -EINVAL;
+
+	return check_payload(in->opcode, arg, (size_t)left);
+}
+
+bool wire_wants_reply(const struct fuse_in_header *in)
+{
+	return in->opcode >= ARRAY_SIZE(rows) ||
+	       !(rows[in->opcode].flags & WIRE_NO_REPLY);
+}
+
+u64 wire_init_flags(const void *buf, size_t len)
+{
+	const struct fuse_in_header *in = buf;
+	const struct fuse_init_in *init = (const void *)(in + 1);
+	u64 flags = init->flags;
+
+	if ((flags & FUSE_INIT_EXT) && len >= sizeof(*in) + sizeof(*init))
+		flags |= (u64)init->flags2 << 32;
+	return flags;
+}
+
+const struct fuse_direntplus *wire_next_direntplus(const void *buf, size_t len,
+						   size_t *pos)
+{
+	const struct fuse_direntplus *entry;
+
+	if (len - *pos < FUSE_NAME_OFFSET_DIRENTPLUS)
+		return NULL;
+
+	entry = (const void *)((const char *)buf + *pos);
+	*pos += FUSE_DIRENTPLUS_SIZE(entry);
+	return entry;
+}
