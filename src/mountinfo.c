@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "mountinfo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "strbuf.h"
+
+/* The fields of one line that somebody asks for; see proc(5). */
+struct mount_row {
+	struct mount_dev dev;
+	char *mountpoint;
+	char *type;
+	char *source;
+};
+
+/* 36 35 98:0 /root /mnt rw,noatime shared:1 ... - ext3 /dev/root rw */
+static bool parse_row(char *line, struct mount_row *ret)
+{
+	char *save = NULL;
+	char *word = strtok_r(line, " \n", &save);
+
+	for (int nr = 1; word && strcmp(word, "-") != 0; nr++) {
+		if (nr == 3 && sscanf(word, "%u:%u", &ret->dev.major,
+				      &ret->dev.minor) != 2)
+			return false;
+		if (nr == 5)
+			ret->mountpoint = word;
+		word = strtok_r(NULL, " \n", &save);
+	}
+
+	ret->type = strtok_r(NULL, " \n", &save);
+	ret->source = strtok_r(NULL, " \n", &save);
+	if (!ret->source || !ret->mountpoint)
+		return false;
+
+	path_unescape(ret->mountpoint);
+	path_unescape(ret->source);
+	return true;
+}
+
+typedef void (*mount_row_fn)(const struct mount_row *row, void *arg);
+
+static int for_each_row(const char *file, mount_row_fn fn, void *arg)
+{
+	FILE *in = fopen(file, "re");
+	char *line = NULL;
+	size_t size = 0;
+	int err;
+
+	if (!in)
+		return -errno;
+
+	while (getline(&line, &size, in) >= 0) {
+		struct mount_row row = {.mountpoint = NULL};
+
+		if (parse_row(line, &row))
+			fn(&row, arg);
+	}
+	err = ferror(in) ? -EIO : 0;
+
+	free(line);
+	(void)fclose(in);
+	return err;
+}
+
+struct dev_query {
+	const char *mountpoint;
+	struct mount_dev dev;
+	bool found;
+};
+
+static void match_mountpoint(const struct mount_row *row, void *arg)
+{
+	struct dev_query *query = arg;
+
+	if (!strcmp(row->mountpoint, query->mountpoint)) {
+		query->dev = row->dev;
+		query->found = true;
+	}
+}
+
+int mountinfo_dev(const char *file, const char *mountpoint,
+		  struct mount_dev *ret_dev)
+{
+	struct dev_query query = {.mountpoint = mountpoint};
+	int err = for_each_row(file, match_mountpoint, &query);
+
+	if (err)
+		return err;
+	if (!query.found)
+		return -ENOENT;
+
+	*ret_dev = query.dev;
+	return 0;
+}
+
+struct source_query {
+	const char *type;
+	const char *source;
+	bool found;
+};
+
+static void match_source(const struct mount_row *row, void *arg)
+{
+	struct source_query *query = arg;
+
+	if (!strcmp(row->type, query->type) &&
+	    !strcmp(row->source, query->source))
+		query->found = true;
+}
+
+int mountinfo_has(const char *file, const char *type, const char *source)
+{
+	struct source_query query = {.type = type, .source = source};
+	int err = for_each_row(file, match_source, &query);
+
+	return err ? err : query.found;
+}
+
+static int write_number(const char *path, u64 value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+
+	if (dprintf(fd, "%" PRIu64 "\n", value) < 0)
+		err = -errno;
+	(void)close(fd);
+	return err;
+}
+
+int bdi_tune(const char *dir, const struct mount_dev *dev, u64 read_ahead_kb,
+	     u64 max_bytes)
+{
+	char path[256];
+	int err, err2;
+
+	(void)snprintf(path, sizeof(path), "%s/%u:%u/read_ahead_kb", dir,
+		       dev->major, dev->minor);
+	err = write_number(path, read_ahead_kb);
+	(void)snprintf(path, sizeof(path), "%s/%u:%u/max_bytes", dir,
+		       dev->major, dev->minor);
+	err2 = write_number(path, max_bytes);
+
+	return err ? err : err2;
+}
