@@ -52,9 +52,9 @@ static __attribute__((noreturn, cold)) void
 order_failed(const char *name, enum lock_rank rank, const struct held *h)
 {
 	(void)fprintf(stderr,
-		      "lock order: '%s' (rank %d) wanted while '%s' (rank %d) "
-		      "is held\n",
-		      name, (int)rank, h->name, (int)h->rank);
+		      "lock order: '%s' wanted while '%s' is held "
+		      "(ranks %d and %d)\n",
+		      name, h->name, (int)rank, (int)h->rank);
 	abort();
 }
 
