@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "strbuf.h"
-#include <check.h>
+#include "test.h"
 #include "units.h"
 
 static const struct {
@@ -166,10 +166,10 @@ START_TEST(strings_grow_past_any_first_guess)
 }
 END_TEST
 
-static Suite *suite(void)
+Suite *test_suite(void)
 {
-	Suite *s = suite_create("units");
-	TCase *tc = tcase_create("units");
+	TCase *tc;
+	Suite *s = test_suite_new("units", &tc);
 
 	tcase_add_loop_test(tc, sizes_take_suffixes_and_percent, 0,
 			    ARRAY_SIZE(sizes));
@@ -182,17 +182,5 @@ static Suite *suite(void)
 	tcase_add_loop_test(tc, paths_are_escaped_and_come_back, 0,
 			    ARRAY_SIZE(paths));
 	tcase_add_test(tc, strings_grow_past_any_first_guess);
-	suite_add_tcase(s, tc);
 	return s;
-}
-
-int main(void)
-{
-	SRunner *sr = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(sr, CK_SILENT);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

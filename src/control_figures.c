@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <string.h>
+
+#include "control_internal.h"
+
+#define GAUGE(name, help) {#name, help, FIGURE_GAUGE},
+#define COUNTER(name, help) {#name, help, FIGURE_COUNTER},
+
+/* In the order of struct figures, and of the lists within each struct. */
+const struct figure control_figures[] = {
+	/* clang-format off */
+	CACHE_GAUGES(GAUGE)
+	CACHE_COUNTERS(COUNTER)
+	FS_COUNTERS(COUNTER)
+	FS_GAUGES(GAUGE)
+	VOLUME_COUNTERS(COUNTER)
+	CONTROL_GAUGES(GAUGE)
+	CONTROL_COUNTERS(COUNTER)
+	/* clang-format on */
+};
+
+static void volume_figures(struct volume *v, struct volume_counters *ret)
+{
+#define X(name, ...) \
+	ret->name = __atomic_load_n(&v->count.name, __ATOMIC_RELAXED);
+	VOLUME_COUNTERS(X)
+#undef X
+}
+
+static u64 now_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
+/* What swap may hold: what it holds and what the volume has free, within the
+ * bound that swap_size sets. */
+static u64 swap_total_bytes(struct control *c, u64 nr_slots)
+{
+	u64 bound = cache_get_knob(fs_cache(c->fs), KNOB_swap_size);
+	struct statvfs st;
+	u64 room = 0;
+
+	if (fs_statfs(c->fs, &st) == 0)
+		room = (u64)st.f_bfree * st.f_frsize;
+	return min(bound, nr_slots * PAGE_SIZE + room);
+}
+
+static void control_stat(struct control *c, struct volume *v, u64 nr_slots,
+			 struct control_stat *ret)
+{
+	struct blocks_stat blocks;
+
+	blocks_stat(v->blocks, &blocks);
+	*ret = (struct control_stat){
+		.uptime_ms = (now_ns() - c->born_ns) / NSEC_PER_MSEC,
+		.swap_total_bytes = swap_total_bytes(c, nr_slots),
+		.nr_blocks = blocks.total,
+		.nr_blocks_used = blocks.used,
+		.nr_blocks_reserved = blocks.reserved,
+		.nr_blocks_deferred = blocks.deferred,
+		.nr_blocks_kept = blocks.kept,
+		.nr_inodes = __atomic_load_n(&v->nr_inodes, __ATOMIC_RELAXED),
+		.db_memory_bytes = meta_memory(v->meta),
+		.db_written_bytes = meta_bytes_written(v->meta),
+	};
+}
+
+void figures_read(struct control *c, struct figures *ret)
+{
+	struct cache *cache = fs_cache(c->fs);
+	struct volume *v = fs_volume(c->fs);
+
+	cache_gauges(cache, &ret->gauges);
+	cache_counters(cache, &ret->count);
+	fs_stat(c->fs, &ret->fs);
+	volume_figures(v, &ret->volume);
+	control_stat(c, v, ret->gauges.nr_slots, &ret->control);
+}
+
+u64 figure_value(const struct figures *f, size_t i)
+{
+	u64 v;
+
+	assert(i < NR_FIGURES);
+	memcpy(&v, (const char *)f + i * sizeof(v), sizeof(v));
+	return v;
+}
+
+void meminfo_fields(const struct figures *f,
+		    struct meminfo_field ret[NR_MEMINFO])
+{
+	const struct cache_gauges *g = &f->gauges;
+	size_t i = 0;
+
+#define X(name_, kb_, help_) \
+	ret[i++] = (struct meminfo_field){name_, help_, kb_};
+	MEMINFO_FIELDS(X)
+#undef X
+	assert(i == NR_MEMINFO);
+}

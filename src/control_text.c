@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* The forms for people: meminfo, vmstat, files, swaps, volume, inode/INO. */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control_internal.h"
+
+/* Folders may be nested deeper than any PATH_MAX. */
+#define PATH_LEN 65536
+
+int control_add_path(struct control *c, struct strbuf *sb, u64 ino)
+{
+	char *path;
+	int err;
+
+	path = malloc(PATH_LEN);
+	if (!path) {
+		sb->failed = true;
+		return -ENOMEM;
+	}
+	err = fs_path(c->fs, ino, path, PATH_LEN);
+	if (!err)
+		strbuf_add_path(sb, path);
+	free(path);
+	return err;
+}
+
+/* Paths begin with a slash, so these are no file's. */
+static void add_path_or_why(struct control *c, struct strbuf *sb, u64 ino)
+{
+	int err = control_add_path(c, sb, ino);
+
+	if (err)
+		strbuf_addstr(sb, err == -ENOENT ? "(deleted)" : "(unknown)");
+	strbuf_addch(sb, '\n');
+}
+
+int control_meminfo(struct control *c, struct strbuf *sb)
+{
+	struct meminfo_field fields[NR_MEMINFO];
+	struct figures f;
+
+	figures_read(c, &f);
+	meminfo_fields(&f, fields);
+	for (size_t i = 0; i < NR_MEMINFO; i++) {
+		size_t start = sb->len;
+
+		strbuf_printf(sb, "%s:", fields[i].name);
+		strbuf_printf(sb, "%*" PRIu64 " kB\n",
+			      (int)(start + 24 - sb->len), fields[i].kb);
+	}
+	return 0;
+}
+
+int control_vmstat(struct control *c, struct strbuf *sb)
+{
+	struct figures f;
+
+	figures_read(c, &f);
+	for (size_t i = 0; i < NR_FIGURES; i++)
+		strbuf_printf(sb, "%s %" PRIu64 "\n", control_figures[i].name,
+			      figure_value(&f, i));
+	return 0;
+}
+
+static void add_file_row(struct control *c, struct strbuf *sb,
+			 const struct fs_file_info *f)
+{
+#define X(name, width, value) strbuf_printf(sb, "%*" PRIu64 " ", width, value);
+	FILE_COLUMNS(X)
+#undef X
+	add_path_or_why(c, sb, f->ino);
+}
+
+int control_files(struct control *c, struct strbuf *sb)
+{
+	struct fs_file_info *info;
+	size_t nr;
+	int err;
+
+	err = fs_files(c->fs, &info, &nr);
+	if (err)
+		return err;
+
+#define X(name, width, value) strbuf_printf(sb, "%*s ", width, #name);
+	FILE_COLUMNS(X)
+#undef X
+	strbuf_addstr(sb, "path\n");
+	for (size_t i = 0; i < nr; i++)
+		add_file_row(c, sb, &info[i]);
+	free(info);
+	return 0;
+}
+
+int control_inode_stat(struct control *c, u64 ino, struct strbuf *sb)
+{
+	struct fs_file_info info;
+	struct fs_file_info *f = &info;
+	int err;
+
+	err = fs_file_info(c->fs, ino, &info);
+	if (err)
+		return err;
+
+#define X(name, width, value) \
+	strbuf_printf(sb, "%s %" PRIu64 "\n", #name, value);
+	FILE_COLUMNS(X)
+#undef X
+	strbuf_addstr(sb, "path ");
+	add_path_or_why(c, sb, ino);
+	return 0;
+}
+
+/* Blanks too: the name is the first of several columns. */
+static void add_swap_name(struct strbuf *sb, const char *path)
+{
+	struct strbuf name = STRBUF_INIT;
+
+	strbuf_add_path(&name, path);
+	strbuf_addstr(&name, "/data");
+	sb->failed |= name.failed;
+	for (const char *s = name.buf; s && *s; s++) {
+		if (*s == ' ')
+			strbuf_addstr(sb, "\\040");
+		else
+			strbuf_addch(sb, *s);
+	}
+	strbuf_release(&name);
+}
+
+int control_swaps(struct control *c, struct strbuf *sb)
+{
+	struct figures f;
+
+	figures_read(c, &f);
+	strbuf_addstr(sb, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
+	add_swap_name(sb, fs_volume(c->fs)->path);
+	strbuf_printf(sb, "\tvolume\t\t%" PRIu64 "\t\t%" PRIu64 "\t\t-2\n",
+		      KB_OF_BYTES(f.control.swap_total_bytes),
+		      KB_OF_PAGES(f.gauges.nr_slots));
+	return 0;
+}
+
+int control_volume(struct control *c, struct strbuf *sb)
+{
+	struct volume *v = fs_volume(c->fs);
+	struct meta_super super;
+	struct figures figures;
+	const struct figures *f = &figures;
+
+	figures_read(c, &figures);
+	meta_super(v->meta, &super);
+	strbuf_printf(sb, "uuid %s\n", c->uuid);
+#define X(name, value) \
+	strbuf_printf(sb, "%s %" PRIu64 "\n", #name, (u64)(value));
+	VOLUME_LINES(X)
+#undef X
+	strbuf_addstr(sb, "version " PACKAGE_VERSION "\npath ");
+	strbuf_add_path(sb, v->path);
+	strbuf_addch(sb, '\n');
+	return 0;
+}
