@@ -60,7 +60,8 @@ void blocks_read_leave(struct blocks *b, u32 token);
 
 struct blocks_stat {
 	u64 total, used, reserved, deferred, kept;
-	u64 end; /* one past the last used block */
+	u64 end;    /* one past the last used block */
+	u64 spread; /* allocation stays below it while there is room */
 };
 void blocks_stat(struct blocks *b, struct blocks_stat *ret);
 
