@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "vfs.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "list.h"
+#include "lock.h"
+
+struct vfs_db {
+	/* constant */
+	char *path;
+	bool immutable;
+	struct list_head node;
+
+	/* atomic */
+	bool failed;
+	u64 bytes_written;
+	u64 checksum_errors;
+};
+
+/* One open file; the file of the VFS below follows it in memory. */
+struct vfs_file {
+	sqlite3_file base;
+	struct vfs_db *db; /* NULL: neither meta.db nor its WAL */
+	bool wal;
+};
+
+static struct mutex dbs_lock;
+static struct list_head dbs = LIST_HEAD_INIT(dbs);
+static sqlite3_vfs shim;
+static vfs_hook_fn hook_fn;
+static void *hook_arg;
+
+static struct vfs_file *file_of(sqlite3_file *file)
+{
+	return container_of(file, struct vfs_file, base);
+}
+
+static sqlite3_file *lower(sqlite3_file *file)
+{
+	return (sqlite3_file *)(file_of(file) + 1);
+}
+
+static sqlite3_vfs *lower_vfs(sqlite3_vfs *vfs)
+{
+	return vfs->pAppData;
+}
+
+static bool is_main(const struct vfs_file *f)
+{
+	return f->db && !f->wal;
+}
+
+/* ---- hook and failure ---- */
+
+void vfs_set_hook(vfs_hook_fn hook, void *arg)
+{
+	hook_fn = hook;
+	hook_arg = arg;
+}
+
+static int run_hook(const struct vfs_file *f, enum vfs_op op, const void *buf,
+		    int len, s64 pos)
+{
+	struct vfs_event ev = {.op = op, .buf = buf, .pos = pos, .len = len};
+
+	if (!hook_fn || !f->db)
+		return SQLITE_OK;
+	ev.wal = f->wal;
+	return hook_fn(hook_arg, &ev);
+}
+
+bool vfs_failed(const struct vfs_db *db)
+{
+	return __atomic_load_n(&db->failed, __ATOMIC_ACQUIRE);
+}
+
+static bool shut(const struct vfs_file *f)
+{
+	return f->db && vfs_failed(f->db);
+}
+
+/* A write, truncation or sync has answered @rc. */
+static int note_failure(struct vfs_file *f, int rc)
+{
+	if (rc != SQLITE_OK && rc != SQLITE_FULL && f->db)
+		__atomic_store_n(&f->db->failed, true, __ATOMIC_RELEASE);
+	return rc;
+}
+
+u64 vfs_bytes_written(const struct vfs_db *db)
+{
+	return __atomic_load_n(&db->bytes_written, __ATOMIC_RELAXED);
+}
+
+u64 vfs_checksum_errors(const struct vfs_db *db)
+{
+	return __atomic_load_n(&db->checksum_errors, __ATOMIC_RELAXED);
+}
+
+/* ---- checksums ---- */
+
+static u32 load_le32(const u8 *p)
+{
+	return (u32)p[0] | (u32)p[1] << 8 | (u32)p[2] << 16 | (u32)p[3] << 24;
+}
+
+static void store_le32(u8 *p, u32 v)
+{
+	for (int i = 0; i < 4; i++)
+		p[i] = (u8)(v >> (8 * i));
+}
+
+/* Source: SQLite ext/misc/cksumvfs.c describes the sum; it is that of the WAL
+ * format, over all of the page but its last 8 bytes. */
+void vfs_page_sum(const void *page, u8 ret[VFS_RESERVED])
+{
+	const u8 *p = page;
+	const u8 *end = p + VFS_PAGE_SIZE - VFS_RESERVED;
+	u32 s1 = 0;
+	u32 s2 = 0;
+
+	for (; p < end; p += 8) {
+		s1 += load_le32(p) + s2;
+		s2 += load_le32(p + 4) + s1;
+	}
+	store_le32(ret, s1);
+	store_le32(ret + 4, s2);
+}
+
+/* Verify a page that was read from meta.db and take its checksum out. */
+static int verify_page(struct vfs_file *f, u8 *page)
+{
+	static const u8 none[VFS_RESERVED];
+	u8 *stored = page + VFS_PAGE_SIZE - VFS_RESERVED;
+	u8 sum[VFS_RESERVED];
+
+	if (memcmp(stored, none, sizeof(none)) == 0)
+		return SQLITE_OK;
+	vfs_page_sum(page, sum);
+	if (memcmp(stored, sum, sizeof(sum)) != 0) {
+		(void)__atomic_add_fetch(&f->db->checksum_errors, 1,
+					 __ATOMIC_RELAXED);
+		return SQLITE_IOERR_DATA;
+	}
+	memset(stored, 0, VFS_RESERVED);
+	return SQLITE_OK;
+}
+
+/* ---- methods of files ---- */
+
+static int shim_close(sqlite3_file *file)
+{
+	sqlite3_file *low = lower(file);
+
+	return low->pMethods ? low->pMethods->xClose(low) : SQLITE_OK;
+}
+
+static int read_lower(sqlite3_file *file, void *buf, int len, sqlite3_int64 pos)
+{
+	sqlite3_file *low = lower(file);
+	int rc = run_hook(file_of(file), VFS_READ, NULL, len, pos);
+
+	return rc != SQLITE_OK ? rc : low->pMethods->xRead(low, buf, len, pos);
+}
+
+/* Part of a page (SQLite reads long blobs so): verified as a whole. */
+static int read_part(sqlite3_file *file, void *buf, int len, sqlite3_int64 pos)
+{
+	u8 page[VFS_PAGE_SIZE];
+	int off = (int)(pos % VFS_PAGE_SIZE);
+	int rc;
+
+	rc = read_lower(file, page, VFS_PAGE_SIZE, pos - off);
+	if (rc == SQLITE_OK)
+		rc = verify_page(file_of(file), page);
+	if (rc == SQLITE_OK)
+		memcpy(buf, page + off, (size_t)len);
+	return rc;
+}
+
+static int shim_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 pos)
+{
+	struct vfs_file *f = file_of(file);
+	int off = (int)(pos % VFS_PAGE_SIZE);
+	int rc;
+
+	/* The file header is read by itself before anything else is known. */
+	if (is_main(f) && len < VFS_PAGE_SIZE && pos + len > 100 &&
+	    off + len <= VFS_PAGE_SIZE)
+		return read_part(file, buf, len, pos);
+
+	rc = read_lower(file, buf, len, pos);
+	if (rc == SQLITE_OK && is_main(f) && len == VFS_PAGE_SIZE && !off)
+		rc = verify_page(f, buf);
+	return rc;
+}
+
+static int write_lower(sqlite3_file *file, const void *buf, int len,
+		       sqlite3_int64 pos)
+{
+	sqlite3_file *low = lower(file);
+	struct vfs_file *f = file_of(file);
+	int rc = run_hook(f, VFS_WRITE, buf, len, pos);
+
+	if (rc != SQLITE_OK) {
+		(void)low->pMethods->xWrite(low, buf, len / 2, pos);
+		return rc;
+	}
+	rc = low->pMethods->xWrite(low, buf, len, pos);
+	if (rc == SQLITE_OK && f->db)
+		(void)__atomic_add_fetch(&f->db->bytes_written, (u64)len,
+					 __ATOMIC_RELAXED);
+	return rc;
+}
+
+static int shim_write(sqlite3_file *file, const void *buf, int len,
+		      sqlite3_int64 pos)
+{
+	struct vfs_file *f = file_of(file);
+	u8 page[VFS_PAGE_SIZE];
+
+	if (shut(f))
+		return SQLITE_IOERR_WRITE;
+	if (is_main(f) && len == VFS_PAGE_SIZE) {
+		memcpy(page, buf, VFS_PAGE_SIZE);
+		vfs_page_sum(page, page + VFS_PAGE_SIZE - VFS_RESERVED);
+		buf = page;
+	}
+	return note_failure(f, write_lower(file, buf, len, pos));
+}
+
+static int shim_truncate(sqlite3_file *file, sqlite3_int64 size)
+{
+	sqlite3_file *low = lower(file);
+	struct vfs_file *f = file_of(file);
+	int rc;
+
+	if (shut(f))
+		return SQLITE_IOERR_TRUNCATE;
+	rc = run_hook(f, VFS_TRUNCATE, NULL, 0, size);
+	if (rc == SQLITE_OK)
+		rc = low->pMethods->xTruncate(low, size);
+	return note_failure(f, rc);
+}
+
+static int shim_sync(sqlite3_file *file, int flags)
+{
+	sqlite3_file *low = lower(file);
+	struct vfs_file *f = file_of(file);
+	int rc;
+
+	if (shut(f))
+		return SQLITE_IOERR_FSYNC;
+	rc = run_hook(f, VFS_SYNC, NULL, 0, 0);
+	if (rc == SQLITE_OK)
+		rc = low->pMethods->xSync(low, flags);
+	/* A sync that found the host full has lost pages like any other. */
+	return note_failure(f, rc == SQLITE_FULL ? SQLITE_IOERR_FSYNC : rc);
+}
+
+static int shim_file_size(sqlite3_file *file, sqlite3_int64 *size)
+{
+	return lower(file)->pMethods->xFileSize(lower(file), size);
+}
+
+static int shim_lock(sqlite3_file *file, int level)
+{
+	return lower(file)->pMethods->xLock(lower(file), level);
+}
+
+static int shim_unlock(sqlite3_file *file, int level)
+{
+	return lower(file)->pMethods->xUnlock(lower(file), level);
+}
+
+static int shim_check_reserved_lock(sqlite3_file *file, int *ret)
+{
+	return lower(file)->pMethods->xCheckReservedLock(lower(file), ret);
+}
+
+static int shim_file_control(sqlite3_file *file, int op, void *arg)
+{
+	return lower(file)->pMethods->xFileControl(lower(file), op, arg);
+}
+
+static int shim_sector_size(sqlite3_file *file)
+{
+	return lower(file)->pMethods->xSectorSize(lower(file));
+}
+
+static int shim_device_characteristics(sqlite3_file *file)
+{
+	const struct vfs_file *f = file_of(file);
+	int flags = lower(file)->pMethods->xDeviceCharacteristics(lower(file));
+
+	return f->db && f->db->immutable ? flags | SQLITE_IOCAP_IMMUTABLE
+					 : flags;
+}
+
+static int shim_shm_map(sqlite3_file *file, int region, int size, int extend,
+			void volatile **ret)
+{
+	return lower(file)->pMethods->xShmMap(lower(file), region, size, extend,
+					      ret);
+}
+
+static int shim_shm_lock(sqlite3_file *file, int offset, int n, int flags)
+{
+	return lower(file)->pMethods->xShmLock(lower(file), offset, n, flags);
+}
+
+static void shim_shm_barrier(sqlite3_file *file)
+{
+	lower(file)->pMethods->xShmBarrier(lower(file));
+}
+
+static int shim_shm_unmap(sqlite3_file *file, int delete)
+{
+	return lower(file)->pMethods->xShmUnmap(lower(file), delete);
+}
+
+/* Version 2: without xFetch, since pages that are mapped pass nobody by. */
+static const sqlite3_io_methods shim_methods = {
+	.iVersion = 2,
+	.xClose = shim_close,
+	.xRead = shim_read,
+	.xWrite = shim_write,
+	.xTruncate = shim_truncate,
+	.xSync = shim_sync,
+	.xFileSize = shim_file_size,
+	.xLock = shim_lock,
+	.xUnlock = shim_unlock,
+	.xCheckReservedLock = shim_check_reserved_lock,
+	.xFileControl = shim_file_control,
+	.xSectorSize = shim_sector_size,
+	.xDeviceCharacteristics = shim_device_characteristics,
+	.xShmMap = shim_shm_map,
+	.xShmLock = shim_shm_lock,
+	.xShmBarrier = shim_shm_barrier,
+	.xShmUnmap = shim_shm_unmap,
+};
+
+/* ---- methods of the VFS ---- */
+
+static struct vfs_db *find_db(const char *path)
+{
+	struct vfs_db *db;
+	struct vfs_db *found = NULL;
+
+	mutex_lock(&dbs_lock);
+	list_for_each_entry (db, &dbs, node) {
+		if (strcmp(db->path, path) == 0)
+			found = db;
+	}
+	mutex_unlock(&dbs_lock);
+	return found;
+}
+
+static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file,
+		     int flags, int *ret_flags)
+{
+	struct vfs_file *f = file_of(file);
+	int rc;
+
+	f->base.pMethods = NULL;
+	f->db = NULL;
+	f->wal = (flags & SQLITE_OPEN_WAL) != 0;
+	if (flags & SQLITE_OPEN_WAL)
+		f->db = find_db(sqlite3_filename_database(name));
+	else if (flags & SQLITE_OPEN_MAIN_DB)
+		f->db = find_db(name);
+	if (!f->db && (flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_DB)))
+		return SQLITE_CANTOPEN;
+
+	rc = run_hook(f, VFS_OPEN, NULL, 0, 0);
+	if (rc != SQLITE_OK)
+		return rc;
+	rc = lower_vfs(vfs)->xOpen(lower_vfs(vfs), name, lower(file), flags,
+				   ret_flags);
+	if (lower(file)->pMethods)
+		f->base.pMethods = &shim_methods;
+	return rc;
+}
+
+/* The WAL at @name, of a database of ours? */
+static struct vfs_db *db_of_wal(const char *name)
+{
+	size_t len = strlen(name);
+	struct vfs_db *db;
+	char *path;
+
+	if (len < 4 || strcmp(name + len - 4, "-wal") != 0)
+		return NULL;
+	path = strndup(name, len - 4);
+	db = path ? find_db(path) : NULL;
+	free(path);
+	return db;
+}
+
+static int shim_delete(sqlite3_vfs *vfs, const char *name, int sync_dir)
+{
+	struct vfs_file f = {.db = db_of_wal(name), .wal = true};
+	int rc;
+
+	if (shut(&f))
+		return SQLITE_IOERR_DELETE;
+	rc = run_hook(&f, VFS_DELETE, NULL, 0, 0);
+	if (rc != SQLITE_OK)
+		return rc;
+	return lower_vfs(vfs)->xDelete(lower_vfs(vfs), name, sync_dir);
+}
+
+static int shim_access(sqlite3_vfs *vfs, const char *name, int flags, int *ret)
+{
+	return lower_vfs(vfs)->xAccess(lower_vfs(vfs), name, flags, ret);
+}
+
+static int shim_full_pathname(sqlite3_vfs *vfs, const char *name, int len,
+			      char *out)
+{
+	return lower_vfs(vfs)->xFullPathname(lower_vfs(vfs), name, len, out);
+}
+
+static int shim_randomness(sqlite3_vfs *vfs, int len, char *out)
+{
+	return lower_vfs(vfs)->xRandomness(lower_vfs(vfs), len, out);
+}
+
+static int shim_sleep(sqlite3_vfs *vfs, int us)
+{
+	return lower_vfs(vfs)->xSleep(lower_vfs(vfs), us);
+}
+
+static int shim_current_time(sqlite3_vfs *vfs, double *ret)
+{
+	return lower_vfs(vfs)->xCurrentTime(lower_vfs(vfs), ret);
+}
+
+static int shim_get_last_error(sqlite3_vfs *vfs, int len, char *out)
+{
+	return lower_vfs(vfs)->xGetLastError(lower_vfs(vfs), len, out);
+}
+
+static int shim_current_time_int64(sqlite3_vfs *vfs, sqlite3_int64 *ret)
+{
+	return lower_vfs(vfs)->xCurrentTimeInt64(lower_vfs(vfs), ret);
+}
+
+static int register_rc;
+
+static void register_once(void)
+{
+	sqlite3_vfs *low = sqlite3_vfs_find(NULL);
+
+	mutex_init(&dbs_lock, LOCK_LEAF, "vfs");
+	if (!low || low->iVersion < 2) {
+		register_rc = SQLITE_ERROR;
+		return;
+	}
+	shim = (sqlite3_vfs){
+		.iVersion = 2,
+		.szOsFile = (int)sizeof(struct vfs_file) + low->szOsFile,
+		.mxPathname = low->mxPathname,
+		.zName = VFS_NAME,
+		.pAppData = low,
+		.xOpen = shim_open,
+		.xDelete = shim_delete,
+		.xAccess = shim_access,
+		.xFullPathname = shim_full_pathname,
+		.xRandomness = shim_randomness,
+		.xSleep = shim_sleep,
+		.xCurrentTime = shim_current_time,
+		.xGetLastError = shim_get_last_error,
+		.xCurrentTimeInt64 = shim_current_time_int64,
+	};
+	register_rc = sqlite3_vfs_register(&shim, 0);
+}
+
+int vfs_db_new(const char *path, bool immutable, struct vfs_db **ret_db)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	struct vfs_db *db;
+
+	(void)pthread_once(&once, register_once);
+	if (register_rc != SQLITE_OK)
+		return -EIO;
+	db = calloc(1, sizeof(*db));
+	if (!db)
+		return -ENOMEM;
+	db->immutable = immutable;
+	db->path = strdup(path);
+	if (!db->path) {
+		free(db);
+		return -ENOMEM;
+	}
+	mutex_lock(&dbs_lock);
+	list_add(&db->node, &dbs);
+	mutex_unlock(&dbs_lock);
+	*ret_db = db;
+	return 0;
+}
+
+void vfs_db_free(struct vfs_db *db)
+{
+	if (!db)
+		return;
+	mutex_lock(&dbs_lock);
+	list_del(&db->node);
+	mutex_unlock(&dbs_lock);
+	free(db->path);
+	free(db);
+}
+
+int vfs_sync_wal(sqlite3 *conn)
+{
+	sqlite3_file *file = NULL;
+	int rc;
+
+	rc = sqlite3_file_control(conn, "main", SQLITE_FCNTL_JOURNAL_POINTER,
+				  &file);
+	if (rc != SQLITE_OK)
+		return rc;
+	if (!file || !file->pMethods)
+		return SQLITE_OK;
+	return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+}
