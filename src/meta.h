@@ -8,6 +8,9 @@
  * readers, each a connection from a pool with its statements prepared: take
  * one with meta_reader_get(), give it back with meta_reader_put(); every
  * function leaves no statement running, so each call sees the newest commit.
+ * There are META_READERS of them and getting one waits: nobody takes a second.
+ *
+ * SQLite forbids to carry a connection over a fork: open after daemonizing.
  *
  * Errors: SQLite's codes become errno in one function, meta_errno(): NOMEM
  * ENOMEM, FULL ENOSPC, IOERR EIO, CORRUPT and NOTADB EUCLEAN, READONLY EROFS.
@@ -20,6 +23,10 @@
 #include <sys/types.h>
 
 #include "base.h"
+
+#define META_VERSION 1	   /* of the format */
+#define META_ROOT_INO 1ull /* the root folder; meta_create() makes it */
+#define META_READERS 8	   /* connections of the pool */
 
 struct meta;	    /* an open meta.db, the writer connection within */
 struct meta_reader; /* a pooled read connection */
@@ -54,7 +61,8 @@ struct dentry_row {
 	char name[256]; /* NUL-terminated too */
 };
 
-/* A piece of a file: at most META_EXTENT_MAX pages, or one inline page. */
+/* A piece of a file: at most META_EXTENT_MAX pages with their sums; one inline
+ * page; or unwritten pages, any number and without sums. */
 #define META_EXTENT_MAX 256
 enum {
 	META_EXTENT_UNWRITTEN = 1,
@@ -69,11 +77,15 @@ struct extent_row {
 	u64 sums[META_EXTENT_MAX];
 };
 
-/* ---- opening: dirfd is the volume's folder, path its path (for SQLite) ---- */
-int meta_create(const char *path, const struct meta_super *super);
-/* -EUCLEAN damaged, -ENOTSUP newer or unknown incompat bits, -EROFS unknown
- * ro_compat bits on a writable open. @err gets one line for the user. */
-int meta_open(const char *path, bool readonly, struct meta **ret_meta,
+/* ---- opening: @folder is the volume's ---- */
+
+/* Make meta.db with the root folder in it, the caller's; super is durable
+ * last. Context: the caller syncs @folder, and removes meta.db on failure. */
+int meta_create(const char *folder, const struct meta_super *super);
+/* Context: the volume's lock is held. @err gets one line for the user.
+ * Return: -EUCLEAN damaged or foreign, -ENOTSUP newer or unknown incompat bits,
+ * -EROFS unknown ro_compat bits on a writable open. */
+int meta_open(const char *folder, bool readonly, struct meta **ret_meta,
 	      char *err, size_t errlen);
 /* Checkpoints and closes; keeps going after errors. */
 int meta_close(struct meta *m);
@@ -104,22 +116,49 @@ ssize_t meta_xattr_get(struct meta_reader *r, u64 ino, const char *name,
 /* Names, each with its NUL; Return: bytes, -ERANGE. */
 ssize_t meta_xattr_list(struct meta_reader *r, u64 ino, char *buf, size_t len);
 
-/* The first extent that ends behind @pgoff; -ENOENT: none. For inline ones
- * @inline_buf (PAGE_SIZE bytes, may be NULL) is filled, zero-padded. */
+/* The first extent that ends behind @pgoff, whole; -ENOENT: none. For inline
+ * ones @inline_buf (PAGE_SIZE bytes, may be NULL) is filled, zero-padded and
+ * verified (-EIO). */
 int meta_extent_get(struct meta_reader *r, u64 ino, u64 pgoff,
 		    struct extent_row *ret, void *inline_buf);
+
+/* Where one page of a file is. */
+struct meta_page {
+	enum {
+		META_PAGE_ZERO, /* a hole, or unwritten */
+		META_PAGE_INLINE,
+		META_PAGE_BLOCK,
+	} kind;
+	int err; /* of INLINE: -EIO when the sum is wrong */
+	u64 block;
+	u64 sum;
+};
+/* Map [pgoff, pgoff + nr) in one look-up; inline pages are put into pages[]. */
+int meta_extent_map(struct meta_reader *r, u64 ino, u64 pgoff, u32 nr,
+		    struct meta_page *map, void *const *pages);
+
 /* Committed pages of a file, for st_blocks: data, unwritten, inline. */
 int meta_extent_count(struct meta_reader *r, u64 ino, u64 *ret_pages);
 
-/* ---- at mount: walk all extents; @fn's error ends it ---- */
-int meta_extent_walk(struct meta *m,
+/* ---- at mount: @fn's error ends the walk ---- */
+
+/* All extents by (ino, pgoff); sums[] are filled only if @sums. */
+int meta_extent_walk(struct meta *m, bool sums,
 		     int (*fn)(void *arg, u64 ino, const struct extent_row *),
 		     void *arg);
+/* @fn may delete the orphan, in a transaction. */
 int meta_orphan_walk(struct meta *m, int (*fn)(void *arg, u64 ino), void *arg);
 u64 meta_max_dentry_id(struct meta *m);
 int meta_counts(struct meta *m, u64 *ret_inodes);
 
-/* ---- writing: the committer thread alone, between begin and commit ---- */
+/*
+ * ---- writing: the committer thread alone, between begin and commit ----
+ *
+ * An error spoils the transaction: all that follows, meta_commit() too, answers
+ * the same error until meta_rollback() (SQLite may have rolled back by itself,
+ * and what follows must not be committed alone). Deleting what is not there is
+ * no error; changing what is not there is -ENOENT.
+ */
 int meta_begin(struct meta *m);
 int meta_inode_put(struct meta *m, const struct inode_row *row); /* upsert */
 /* Columns of content only: size, mtime, ctime. */
@@ -127,7 +166,8 @@ int meta_inode_put_content(struct meta *m, u64 ino, u64 size, s64 mtime,
 			   s64 ctime);
 /* Everything but size, mtime, ctime. */
 int meta_inode_put_attr(struct meta *m, const struct inode_row *row);
-/* The inode with its xattrs, symlink and extents; freed blocks to @freed. */
+/* The inode with its xattrs, symlink, orphan mark and extents; freed blocks to
+ * @freed. */
 typedef int (*meta_freed_fn)(void *arg, u64 block, u64 nr);
 int meta_inode_delete(struct meta *m, u64 ino, meta_freed_fn freed, void *arg);
 int meta_dentry_put(struct meta *m, u64 parent, const struct dentry_row *row);
@@ -143,25 +183,31 @@ int meta_orphan_delete(struct meta *m, u64 ino);
 int meta_extent_punch(struct meta *m, u64 ino, u64 pgoff, u64 last,
 		      meta_freed_fn freed, void *arg);
 /* Point [pgoff, +nr) at blocks [block, +nr); replaces what was there; joins
- * with the extent before it when blocks and pages go on and it stays within
- * META_EXTENT_MAX. */
+ * with the extent before it where blocks and pages go on. Any @nr. @sums: as
+ * many, NULL when @flags says unwritten. */
 int meta_extent_put(struct meta *m, u64 ino, u64 pgoff, u32 nr, u64 block,
 		    u32 flags, const u64 *sums, meta_freed_fn freed, void *arg);
 /* One page kept in the row; @len bytes, the rest is zeros. */
 int meta_extent_put_inline(struct meta *m, u64 ino, u64 pgoff, const void *data,
 			   u32 len, meta_freed_fn freed, void *arg);
+/* For the mount: the epoch goes with the next commit. */
+void meta_set_mount_epoch(struct meta *m, u64 epoch);
 /* Raises commit_no, writes super's next_ino. COMMIT and xSync of the WAL: on
- * return 0 everything is durable. An error from the sync is final: the
- * volume takes no more writes (meta_failed()). @sync false: COMMIT alone. */
+ * return 0 everything is durable. On failure the transaction is rolled back,
+ * but a failed write or sync of the WAL is final: the volume takes no more
+ * writes (meta_failed()). -ENOSPC (a full host) is not final. @sync false:
+ * COMMIT alone; the next commit with @sync makes it durable too. */
 int meta_commit(struct meta *m, u64 next_ino, bool sync);
 void meta_rollback(struct meta *m);
 bool meta_failed(const struct meta *m);
 /* Between transactions: move WAL pages to meta.db when the WAL is long. */
 int meta_checkpoint(struct meta *m, bool force);
 
-/* Bytes SQLite holds; bytes written to meta.db and WAL so far. */
+/* Bytes SQLite holds, in the whole process; bytes written to meta.db and WAL
+ * so far; pages of meta.db that were found damaged. */
 u64 meta_memory(const struct meta *m);
 u64 meta_bytes_written(const struct meta *m);
+u64 meta_checksum_errors(const struct meta *m);
 
 /* Structure and references: calls @report with a line for each fault.
  * Return: number of faults or -errno. */

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private to src/meta_*.c: connections, and every statement there is. A
+ * statement is prepared once a connection, when it is first needed.
+ */
+#ifndef FOLIO_META_INT_H
+#define FOLIO_META_INT_H
+
+#include <sqlite3.h>
+
+#include "list.h"
+#include "lock.h"
+#include "meta.h"
+#include "vfs.h"
+
+#define INODE_COLUMNS                                                     \
+	"ino,mode,uid,gid,nlink,size,atime,mtime,ctime,btime,rdev,flags," \
+	"generation"
+#define EXTENT_COLUMNS "pgoff,npages,block,flags,sum,data"
+
+/* name, SQL. Parameters are numbered: a number used twice is one value. */
+#define META_STMTS(X)                                                          \
+	X(SUPER_GET, "SELECT uuid,version,block_size,compat,ro_compat,"        \
+		     "incompat,commit_no,mount_epoch,nr_blocks,next_ino,"      \
+		     "created FROM super")                                     \
+	X(SUPER_COMMIT, "UPDATE super SET commit_no=?1,next_ino=?2,"           \
+			"mount_epoch=?3")                                      \
+	X(SUPER_PUT, "INSERT INTO super VALUES(1,?1,?2,?3,?4,?5,?6,?7,?8,?9,"  \
+		     "?10,?11)")                                               \
+	X(BEGIN, "BEGIN IMMEDIATE")                                            \
+	X(COMMIT, "COMMIT")                                                    \
+	X(ROLLBACK, "ROLLBACK")                                                \
+	X(INODE_GET, "SELECT " INODE_COLUMNS " FROM inode WHERE ino=?1")       \
+	X(INODE_PUT, "INSERT OR REPLACE INTO inode(" INODE_COLUMNS ") VALUES(" \
+		     "?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)")            \
+	X(INODE_PUT_CONTENT, "UPDATE inode SET size=?2,mtime=?3,ctime=?4 "     \
+			     "WHERE ino=?1")                                   \
+	X(INODE_PUT_ATTR, "UPDATE inode SET mode=?2,uid=?3,gid=?4,nlink=?5,"   \
+			  "atime=?6,btime=?7,rdev=?8,flags=?9,generation=?10 " \
+			  "WHERE ino=?1")                                      \
+	X(INODE_DELETE, "DELETE FROM inode WHERE ino=?1")                      \
+	X(INODE_COUNT, "SELECT count(*) FROM inode")                           \
+	X(DENTRY_GET, "SELECT id,ino,type,name FROM dentry "                   \
+		      "WHERE parent=?1 AND name=?2")                           \
+	X(DENTRY_LIST, "SELECT id,ino,type,name FROM dentry "                  \
+		       "WHERE parent=?1 AND id>?2 ORDER BY id LIMIT ?3")       \
+	X(DENTRY_ANY, "SELECT 1 FROM dentry WHERE parent=?1 LIMIT 1")          \
+	X(DENTRY_OF, "SELECT id,ino,type,name,parent FROM dentry "             \
+		     "WHERE ino=?1 ORDER BY id LIMIT 1")                       \
+	X(DENTRY_MAX, "SELECT coalesce(max(id),0) FROM dentry")                \
+	X(DENTRY_PUT, "INSERT OR REPLACE INTO dentry(id,parent,name,ino,type)" \
+		      " VALUES(?1,?2,?3,?4,?5)")                               \
+	X(DENTRY_DELETE, "DELETE FROM dentry WHERE parent=?1 AND name=?2")     \
+	X(SYMLINK_GET, "SELECT target FROM symlink WHERE ino=?1")              \
+	X(SYMLINK_PUT, "INSERT OR REPLACE INTO symlink VALUES(?1,?2)")         \
+	X(SYMLINK_DELETE, "DELETE FROM symlink WHERE ino=?1")                  \
+	X(XATTR_GET, "SELECT value FROM xattr WHERE ino=?1 AND name=?2")       \
+	X(XATTR_LIST, "SELECT name FROM xattr WHERE ino=?1 ORDER BY name")     \
+	X(XATTR_PUT, "INSERT OR REPLACE INTO xattr VALUES(?1,?2,?3)")          \
+	X(XATTR_DELETE, "DELETE FROM xattr WHERE ino=?1 AND name=?2")          \
+	X(XATTR_DELETE_ALL, "DELETE FROM xattr WHERE ino=?1")                  \
+	X(ORPHAN_NEXT, "SELECT coalesce(min(ino),0) FROM orphan WHERE ino>?1") \
+	X(ORPHAN_PUT, "INSERT OR REPLACE INTO orphan VALUES(?1)")              \
+	X(ORPHAN_DELETE, "DELETE FROM orphan WHERE ino=?1")                    \
+	X(EXTENT_AT, "SELECT " EXTENT_COLUMNS " FROM extent "                  \
+		     "WHERE ino=?1 AND pgoff<=?2 ORDER BY pgoff DESC LIMIT 1") \
+	X(EXTENT_RANGE, "SELECT " EXTENT_COLUMNS " FROM extent WHERE ino=?1 "  \
+			"AND pgoff>=coalesce((SELECT max(pgoff) FROM extent "  \
+			"WHERE ino=?1 AND pgoff<=?2),?2) AND pgoff<=?3 "       \
+			"ORDER BY pgoff")                                      \
+	X(EXTENT_RUNS, "SELECT npages,block,flags FROM extent "                \
+		       "WHERE ino=?1 AND pgoff BETWEEN ?2 AND ?3")             \
+	X(EXTENT_WALK, "SELECT pgoff,npages,block,flags,NULL,NULL,ino "        \
+		       "FROM extent")                                          \
+	X(EXTENT_WALK_SUMS, "SELECT pgoff,npages,block,flags,sum,data,ino "    \
+			    "FROM extent")                                     \
+	X(EXTENT_COUNT, "SELECT coalesce(sum(npages),0) FROM extent "          \
+			"WHERE ino=?1")                                        \
+	X(EXTENT_INSERT, "INSERT INTO extent(ino," EXTENT_COLUMNS ") "         \
+			 "VALUES(?1,?2,?3,?4,?5,?6,?7)")                       \
+	X(EXTENT_RESIZE, "UPDATE extent SET npages=?3,sum=?4 "                 \
+			 "WHERE ino=?1 AND pgoff=?2")                          \
+	X(EXTENT_DELETE, "DELETE FROM extent "                                 \
+			 "WHERE ino=?1 AND pgoff BETWEEN ?2 AND ?3")
+
+enum meta_stmt {
+#define X(name, sql) STMT_##name,
+	META_STMTS(X)
+#undef X
+		STMT_NR,
+};
+
+struct meta_conn {
+	sqlite3 *db;
+	sqlite3_stmt *stmts[STMT_NR];
+};
+
+struct meta_reader {
+	struct meta *meta;
+	struct meta_conn conn;
+	struct list_head node; /* in meta.idle */
+};
+
+struct meta {
+	/* constant */
+	char *path; /* of meta.db */
+	bool readonly;
+	struct vfs_db *vfs;
+
+	/* the committer's */
+	struct meta_conn writer;
+	bool in_txn;
+	int txn_err;	/* the transaction is spoilt: answer this */
+	int wal_frames; /* of the WAL after the last commit */
+
+	/* under lock */
+	struct mutex lock;
+	struct waitq reader_freed;
+	struct list_head idle;
+	u32 nr_readers;
+	struct meta_super super;
+};
+
+/* One line for the user. Return: @code, so that it can be returned. */
+int meta_complain(char *err, size_t errlen, int code, const char *fmt, ...)
+	__printf(4, 5);
+
+/* ---- connections ---- */
+int conn_open(struct meta_conn *c, const char *path, int flags, int cache_kib);
+void conn_close(struct meta_conn *c);
+/* Run SQL that is not in the list: pragmas and the schema. */
+int conn_exec(struct meta_conn *c, const char *sql);
+int conn_stmt(struct meta_conn *c, enum meta_stmt id, sqlite3_stmt **ret_stmt);
+
+/* ---- statements ---- */
+static inline void bind_u64(sqlite3_stmt *s, int i, u64 v)
+{
+	(void)sqlite3_bind_int64(s, i, (s64)v);
+}
+
+/* The memory stays valid until stmt_end(). */
+static inline void bind_blob(sqlite3_stmt *s, int i, const void *p, size_t len)
+{
+	/* A NULL pointer would be NULL, not an empty blob. */
+	(void)sqlite3_bind_blob64(s, i, p ? p : "", len, SQLITE_STATIC);
+}
+
+static inline u64 column_u64(sqlite3_stmt *s, int i)
+{
+	return (u64)sqlite3_column_int64(s, i);
+}
+
+static inline u32 column_u32(sqlite3_stmt *s, int i)
+{
+	return (u32)sqlite3_column_int64(s, i);
+}
+
+/* Return: 1 for a row, 0 at the end, -errno. */
+int stmt_step(sqlite3_stmt *s);
+/* Let go of snapshot, row and bindings. */
+void stmt_end(sqlite3_stmt *s);
+/* Step a statement that gives no rows, and end it. */
+int stmt_run(sqlite3_stmt *s);
+
+/* Fill @ret, of a statement with EXTENT_COLUMNS first; sums[] only if @sums.
+ * Return: 0 or -EUCLEAN when the row makes no sense. */
+int extent_from_row(sqlite3_stmt *s, bool sums, struct extent_row *ret);
+/* The inline page of such a row into a page of memory, verified: -EIO. */
+int extent_inline_from_row(sqlite3_stmt *s, const struct extent_row *row,
+			   void *page);
+
+#endif
