@@ -13,6 +13,7 @@
 #include "bdev.h"
 #include "blocks.h"
 #include "cache.h"
+#include "lock.h"
 #include "meta.h"
 
 /* Counters of a volume, for control files; pages, blocks or bytes. */
@@ -39,9 +40,17 @@ struct volume {
 	struct bdev *data;
 	struct blocks *blocks;
 	u64 mount_epoch;
+	u64 max_blocks; /* bound of data, 0: the host's */
+
+	struct mutex grow_lock; /* LOCK_CONN: held while `data` grows */
+
 	/* atomic */
-	u64 flush_epoch;      /* writes begun now belong to it */
-	u64 flushed_epoch;    /* all of it and before is durable */
+	u64 data_blocks;   /* size of `data` */
+	u64 bound_when_ns; /* when the host was asked for its free space */
+	u64 flush_epoch;   /* writes that end now belong to it */
+	u64 flushed_epoch; /* all of it and before is durable, but for: */
+	u64 lost_after;	   /* epochs (lost_after, lost_upto]: a flush failed */
+	u64 lost_upto;	   /* 0: none has */
 	u64 next_ino;
 	u64 nr_inodes;
 	struct volume_counters count;
@@ -49,9 +58,9 @@ struct volume {
 
 struct volume_options {
 	bool readonly;
-	bool create;	/* if the folder is missing or empty */
-	u64 size;	/* bytes; for create: bound of data, 0: none */
-	bool allow_network; /* network filesystems as host */
+	bool create; /* first, if the folder is missing or empty */
+	u64 size;    /* bytes; for create: bound of data, 0: the host's */
+	bool allow_network;		      /* network filesystems as host */
 	void (*charge)(void *arg, s64 bytes); /* may be NULL */
 	void *charge_arg;
 	/* tests: wrap the device before anything else uses it */
@@ -61,13 +70,17 @@ struct volume_options {
 
 /* Create the files of an empty or missing folder; the folder and its parent
  * are synced, super is written last. @err: one line for the user. */
-int volume_create(const char *path, const struct volume_options *opt,
-		  char *err, size_t errlen);
+int volume_create(const char *path, const struct volume_options *opt, char *err,
+		  size_t errlen);
+
+#define VOLUME_MIN_BLOCKS 256
 
 /*
  * Open and lock. Syncs data, WAL and folder before the first allocation (a
  * killed daemon's last COMMIT may not be durable yet), rebuilds the block map,
- * raises the mount epoch. -EBUSY: @err names the holder (pid and mountpoint).
+ * deletes orphans, raises the mount epoch. -EBUSY: @err names the holder (pid
+ * and mountpoint). On success @err is empty, or a note for the log (the host is
+ * kept in memory). Context: after daemonizing; see meta.h about fork.
  */
 int volume_open(const char *path, const struct volume_options *opt,
 		struct volume **ret_volume, char *err, size_t errlen);
@@ -75,7 +88,8 @@ int volume_open(const char *path, const struct volume_options *opt,
 /* What `lock` says about the holder: mountpoint, pid. */
 int volume_lock_note(struct volume *v, const char *mountpoint);
 
-/* Everything is committed by now. Keeps going after errors. */
+/* Everything is committed by now. Gives what `data` has behind its last used
+ * block back to the host. Keeps going after errors, returns the first. */
 int volume_close(struct volume *v);
 
 /* Committed pages of @ino, verified; see address_space_operations.read_pages.
@@ -88,8 +102,25 @@ int volume_next_extent(struct volume *v, u64 ino, u64 pgoff,
 /* Slots in the volume's free space; arg is the volume. */
 extern const struct swap_operations volume_swap_ops;
 
-/* Make all data written before the call durable. On failure flushed_epoch
- * stays; see commit_reslot(). */
+/* blocks_reserve(), after the host was asked for its free space if that was
+ * more than a second ago. Never sleeps. */
+int volume_reserve(struct volume *v, u64 nr);
+/* Ask the host, and set the bound of the block map: for statfs. */
+void volume_update_bound(struct volume *v);
+
+/*
+ * Make all data written before the call durable.
+ *
+ * A write's epoch is read when it has ended: every flush begun later raises
+ * the epoch first, so slots up to flushed_epoch are durable. But a flush that
+ * failed may have lost what was written before it, for ever: a later one says
+ * nothing about it. Slots of epochs (lost_after, lost_upto] are such. (A write
+ * during which a flush fails is done again, so none is missed.) Thus after
+ * volume_flush(): while lost_upto is not 0, commit_reslot(c, lost_after) and,
+ * if that wrote, flush again.
+ *
+ * Return: 0 or -errno; flushed_epoch stays then.
+ */
 int volume_flush(struct volume *v);
 
 /* XXH3-64 of one block, never 0. */

@@ -1,0 +1,929 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "volume.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sum.h"
+#include "volume_int.h"
+
+/* Block 0 of data. */
+struct data_header {
+	char magic[16];
+	u8 uuid[16];
+	u8 rest[PAGE_SIZE - 32];
+};
+
+static const char data_magic[16] = "foliofs data 01";
+
+#define BOUND_AGE_NS NSEC_PER_SEC
+
+static u64 now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(clock, &ts);
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
+static void count(u64 *counter, u64 nr)
+{
+	(void)__atomic_add_fetch(counter, nr, __ATOMIC_RELAXED);
+}
+
+static u64 load(const u64 *p)
+{
+	return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+}
+
+static void store(u64 *p, u64 v)
+{
+	__atomic_store_n(p, v, __ATOMIC_SEQ_CST);
+}
+
+u64 volume_sum(const void *page)
+{
+	return page_sum(page);
+}
+
+/* ---- the host ---- */
+
+static const struct {
+	u32 magic;
+	const char *name;
+} network_fs[] = {
+	{0x6969, "NFS"},       {0x517b, "SMB"},	       {0xff534d42, "CIFS"},
+	{0xfe534d42, "SMB2"},  {0x01021997, "9p"},     {0x65735546, "FUSE"},
+	{0x00c36400, "Ceph"},  {0x5346414f, "AFS"},    {0x6b414653, "kAFS"},
+	{0x73757245, "Coda"},  {0x0bd00bd0, "Lustre"}, {0x01161970, "GFS2"},
+	{0x7461636f, "OCFS2"}, {0x564c, "NCP"},	       {0x786f4256, "vboxsf"},
+	{0xaad7aaea, "PanFS"}, {0x19830326, "BeeGFS"}, {0x47504653, "GPFS"},
+};
+
+#define TMPFS_MAGIC_NR 0x01021994u
+#define RAMFS_MAGIC_NR 0x858458f6u
+
+/* Locks, syncs and shared maps must be what they are on a local disk. */
+static int check_host(int dirfd, const struct volume_options *opt, char *err,
+		      size_t errlen)
+{
+	struct statfs st;
+	u32 magic;
+
+	if (fstatfs(dirfd, &st) < 0)
+		return complain(err, errlen, -errno, "statfs: %s",
+				strerror(errno));
+	magic = (u32)st.f_type;
+	for (size_t i = 0; i < ARRAY_SIZE(network_fs); i++) {
+		if (network_fs[i].magic == magic && !opt->allow_network)
+			return complain(err, errlen, -EOPNOTSUPP,
+					"it is on a network filesystem (%s)",
+					network_fs[i].name);
+	}
+	if (magic == TMPFS_MAGIC_NR || magic == RAMFS_MAGIC_NR)
+		(void)complain(err, errlen, 0,
+			       "it is kept in memory: nothing outlives a power "
+			       "cut");
+	return 0;
+}
+
+/* ---- creation ---- */
+
+static int write_header(struct bdev *data, const u8 uuid[16])
+{
+	struct data_header *h;
+	void *page;
+	int err;
+
+	h = aligned_alloc(PAGE_SIZE, sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	memset(h, 0, sizeof(*h));
+	memcpy(h->magic, data_magic, sizeof(h->magic));
+	memcpy(h->uuid, uuid, sizeof(h->uuid));
+	page = h;
+	err = data->ops->write(data, 0, 1, &page);
+	if (!err)
+		err = data->ops->flush(data);
+	free(h);
+	return err;
+}
+
+static int create_data(int dirfd, const struct volume_options *opt,
+		       const u8 uuid[16])
+{
+	struct bdev *data;
+	int err;
+
+	err = bdev_file_open(dirfd, "data", O_RDWR | O_CREAT | O_EXCL, &data);
+	if (err)
+		return err;
+	if (opt->wrap) {
+		struct bdev *lower = data;
+
+		err = opt->wrap(opt->wrap_arg, lower, &data);
+		if (err) {
+			lower->ops->close(lower);
+			return err;
+		}
+	}
+	err = write_header(data, uuid);
+	data->ops->close(data);
+	return err;
+}
+
+/* For the lock, and for meta.db so that it is the owner's alone: SQLite gives
+ * its WAL the mode of the database. */
+static int create_empty(int dirfd, const char *name)
+{
+	int fd = openat(dirfd, name,
+			O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+			0600);
+
+	if (fd < 0)
+		return -errno;
+	(void)close(fd);
+	return 0;
+}
+
+/* A folder and the one it is in: their names are durable. */
+static int sync_folders(int dirfd)
+{
+	int parent;
+	int err = 0;
+
+	if (fsync(dirfd) < 0)
+		return -errno;
+	parent = openat(dirfd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (parent < 0)
+		return -errno;
+	if (fsync(parent) < 0)
+		err = -errno;
+	(void)close(parent);
+	return err;
+}
+
+/* A random one, version 4. */
+static int new_uuid(u8 uuid[16])
+{
+	if (getrandom(uuid, 16, 0) != 16)
+		return -EIO;
+	uuid[6] = (uuid[6] & 0x0f) | 0x40;
+	uuid[8] = (uuid[8] & 0x3f) | 0x80;
+	return 0;
+}
+
+static int create_files(const char *path, int dirfd,
+			const struct volume_options *opt)
+{
+	struct meta_super super = {
+		.version = META_VERSION,
+		.block_size = PAGE_SIZE,
+		.nr_blocks = opt->size / PAGE_SIZE,
+		.next_ino = META_ROOT_INO + 1,
+		.created_ns = (s64)now_ns(CLOCK_REALTIME),
+	};
+	int err = new_uuid(super.uuid);
+
+	if (!err)
+		err = create_empty(dirfd, "lock");
+	if (!err)
+		err = create_data(dirfd, opt, super.uuid);
+	if (!err)
+		err = create_empty(dirfd, "meta.db");
+	if (!err)
+		err = sync_folders(dirfd);
+	if (!err)
+		err = meta_create(path, &super);
+	if (!err)
+		err = sync_folders(dirfd);
+	return err;
+}
+
+static void remove_files(int dirfd)
+{
+	static const char *const names[] = {
+		"meta.db",     "meta.db-journal",
+		"meta.db-wal", "meta.db-shm",
+		"data",	       "lock",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		(void)unlinkat(dirfd, names[i], 0);
+}
+
+/* Nothing in it, but for what mkfs.ext4 puts there. */
+static int check_empty(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+	int err = 0;
+
+	if (!dir) {
+		err = -errno;
+		if (fd >= 0)
+			(void)close(fd);
+		return err;
+	}
+	while (!err && (d = readdir(dir))) {
+		if (strcmp(d->d_name, ".") != 0 &&
+		    strcmp(d->d_name, "..") != 0 &&
+		    strcmp(d->d_name, "lost+found") != 0)
+			err = -ENOTEMPTY;
+	}
+	(void)closedir(dir);
+	return err;
+}
+
+static int create_in(const char *path, int dirfd,
+		     const struct volume_options *opt, char *err, size_t errlen)
+{
+	int code = check_host(dirfd, opt, err, errlen);
+
+	if (code)
+		return code;
+	code = check_empty(dirfd);
+	if (code)
+		return complain(err, errlen, code, "%s", strerror(-code));
+	code = create_files(path, dirfd, opt);
+	if (code) {
+		remove_files(dirfd);
+		return complain(err, errlen, code, "creating it: %s",
+				strerror(-code));
+	}
+	return 0;
+}
+
+int volume_create(const char *path, const struct volume_options *opt, char *err,
+		  size_t errlen)
+{
+	bool made = false;
+	int dirfd;
+	int code;
+
+	(void)complain(err, errlen, 0, "%s", "");
+	if (opt->size && opt->size / PAGE_SIZE < VOLUME_MIN_BLOCKS)
+		return complain(err, errlen, -EINVAL,
+				"a volume has at least %zu bytes",
+				VOLUME_MIN_BLOCKS * PAGE_SIZE);
+	if (opt->size / PAGE_SIZE > PGOFF_MAX)
+		return complain(err, errlen, -EINVAL, "it is too large");
+	if (mkdir(path, 0700) == 0)
+		made = true;
+	else if (errno != EEXIST)
+		return complain(err, errlen, -errno, "%s", strerror(errno));
+
+	dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd < 0) {
+		code = complain(err, errlen, -errno, "%s", strerror(errno));
+	} else {
+		code = create_in(path, dirfd, opt, err, errlen);
+		(void)close(dirfd);
+	}
+	if (code && made)
+		(void)rmdir(path);
+	return code;
+}
+
+/* ---- the lock ---- */
+
+/* Who has it, from the text of the lock. */
+static int complain_busy(int fd, char *err, size_t errlen)
+{
+	char text[4200];
+	char *mountpoint;
+	char *end;
+	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
+	int pid = 0;
+
+	text[max(len, (ssize_t)0)] = '\0';
+	if (sscanf(text, "pid %d", &pid) != 1)
+		return complain(err, errlen, -EBUSY, "it is in use");
+	mountpoint = strstr(text, "\nmountpoint ");
+	if (!mountpoint)
+		return complain(err, errlen, -EBUSY,
+				"it is in use by process %d", pid);
+	mountpoint += strlen("\nmountpoint ");
+	end = strchr(mountpoint, '\n');
+	if (end)
+		*end = '\0';
+	return complain(err, errlen, -EBUSY,
+			"it is in use by process %d, mounted at %s", pid,
+			mountpoint);
+}
+
+int volume_lock_note(struct volume *v, const char *mountpoint)
+{
+	char *text;
+	ssize_t done;
+	int len;
+
+	if (v->readonly)
+		return 0;
+	len = mountpoint ? asprintf(&text, "pid %d\nmountpoint %s\n",
+				    (int)getpid(), mountpoint)
+			 : asprintf(&text, "pid %d\n", (int)getpid());
+	if (len < 0)
+		return -ENOMEM;
+	done = ftruncate(v->lockfd, 0) < 0
+		       ? -1
+		       : pwrite(v->lockfd, text, (size_t)len, 0);
+	free(text);
+	if (done < 0)
+		return -errno;
+	return done == len ? 0 : -EIO;
+}
+
+/* A folder without meta.db is not ours: nothing is made there. */
+static int take_lock(struct volume *v, char *err, size_t errlen)
+{
+	int flags = v->readonly ? O_RDONLY : O_RDWR | O_CREAT;
+
+	if (faccessat(v->dirfd, "meta.db", F_OK, 0) < 0)
+		return complain(err, errlen, -errno, "%s",
+				errno == ENOENT ? "it is not a volume (it has "
+						  "no meta.db)"
+						: strerror(errno));
+	v->lockfd =
+		openat(v->dirfd, "lock", flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (v->lockfd < 0)
+		return complain(err, errlen, -errno, "lock: %s",
+				strerror(errno));
+	if (flock(v->lockfd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return complain_busy(v->lockfd, err, errlen);
+	return complain(err, errlen, -errno, "lock: %s", strerror(errno));
+}
+
+/* ---- opening ---- */
+
+static int check_data(struct volume *v, const struct meta_super *super,
+		      char *err, size_t errlen)
+{
+	struct data_header *h = aligned_alloc(PAGE_SIZE, sizeof(*h));
+	void *page = h;
+	int code;
+
+	if (!h)
+		return complain(err, errlen, -ENOMEM, "%s", strerror(ENOMEM));
+	code = v->data->ops->read(v->data, 0, 1, &page);
+	if (code)
+		(void)complain(err, errlen, code, "data: %s", strerror(-code));
+	else if (memcmp(h->magic, data_magic, sizeof(h->magic)) != 0)
+		code = complain(err, errlen, -EUCLEAN,
+				"data is damaged or another program's");
+	else if (memcmp(h->uuid, super->uuid, sizeof(h->uuid)) != 0)
+		code = complain(err, errlen, -EUCLEAN,
+				"data and meta.db are of different volumes");
+	free(h);
+	return code;
+}
+
+static int open_data(struct volume *v, const struct volume_options *opt,
+		     char *err, size_t errlen)
+{
+	struct meta_super super;
+	int code;
+
+	code = bdev_file_open(v->dirfd, "data", v->readonly ? O_RDONLY : O_RDWR,
+			      &v->data);
+	if (!code && opt->wrap)
+		code = opt->wrap(opt->wrap_arg, v->data, &v->data);
+	if (!code)
+		code = v->data->ops->size(v->data, &v->data_blocks);
+	if (code)
+		return complain(err, errlen, code, "data: %s", strerror(-code));
+	meta_super(v->meta, &super);
+	v->max_blocks = super.nr_blocks;
+	v->mount_epoch = super.mount_epoch;
+	v->next_ino = super.next_ino;
+	return check_data(v, &super, err, errlen);
+}
+
+static void volume_free(struct volume *v)
+{
+	blocks_free_all(v->blocks);
+	if (v->data)
+		v->data->ops->close(v->data);
+	if (v->lockfd >= 0)
+		(void)close(v->lockfd);
+	if (v->dirfd >= 0)
+		(void)close(v->dirfd);
+	mutex_done(&v->grow_lock);
+	free(v->path);
+	free(v);
+}
+
+static int open_files(struct volume *v, const struct volume_options *opt,
+		      char *err, size_t errlen)
+{
+	int code;
+
+	v->dirfd = open(v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (v->dirfd < 0)
+		return complain(err, errlen, -errno, "%s", strerror(errno));
+	code = check_host(v->dirfd, opt, err, errlen);
+	if (!code)
+		code = take_lock(v, err, errlen);
+	if (!code)
+		code = meta_open(v->path, v->readonly, &v->meta, err, errlen);
+	if (!code)
+		code = open_data(v, opt, err, errlen);
+	return code;
+}
+
+int volume_open_files(const char *path, const struct volume_options *opt,
+		      struct volume **ret_volume, char *err, size_t errlen)
+{
+	struct volume *v = calloc(1, sizeof(*v));
+	int code;
+
+	(void)complain(err, errlen, 0, "%s", "");
+	if (!v)
+		return -ENOMEM;
+	mutex_init(&v->grow_lock, LOCK_CONN, "volume grow");
+	v->dirfd = -1;
+	v->lockfd = -1;
+	v->readonly = opt->readonly;
+	v->flush_epoch = 1;
+	v->path = strdup(path);
+	code = v->path ? open_files(v, opt, err, errlen) : -ENOMEM;
+	if (code) {
+		(void)meta_close(v->meta);
+		volume_free(v);
+		return code;
+	}
+	*ret_volume = v;
+	return 0;
+}
+
+/* ---- space ---- */
+
+/* Blocks that `data` can have: its own, and what the host has free. */
+static u64 host_bound(const struct volume *v)
+{
+	struct statvfs st;
+	u64 bound = load(&v->data_blocks);
+
+	if (fstatvfs(v->dirfd, &st) == 0)
+		bound += (u64)st.f_bavail * (st.f_frsize / 512) /
+			 (PAGE_SIZE / 512);
+	return v->max_blocks ? min(v->max_blocks, bound) : bound;
+}
+
+void volume_update_bound(struct volume *v)
+{
+	struct blocks_stat st;
+	u64 bound = host_bound(v);
+
+	store(&v->bound_when_ns, now_ns(CLOCK_MONOTONIC));
+	blocks_stat(v->blocks, &st);
+	/* If an allocation comes in between, the next time will do. */
+	(void)blocks_resize(v->blocks, max(bound, st.end));
+}
+
+int volume_reserve(struct volume *v, u64 nr)
+{
+	if (now_ns(CLOCK_MONOTONIC) - load(&v->bound_when_ns) > BOUND_AGE_NS)
+		volume_update_bound(v);
+	return blocks_reserve(v->blocks, nr);
+}
+
+/* Let `data` have @end blocks, and if the host has room all that allocation
+ * goes round in, so that this is rare. */
+static int grow_to(struct volume *v, u64 end)
+{
+	struct blocks_stat st;
+	u64 extra;
+	int err;
+
+	blocks_stat(v->blocks, &st);
+	extra = max(st.spread, end) - end;
+	for (;;) {
+		err = v->data->ops->grow(v->data, end + extra);
+		if (err != -ENOSPC || !extra)
+			break;
+		extra /= 2;
+	}
+	if (!err)
+		store(&v->data_blocks, end + extra);
+	return err;
+}
+
+static int ensure_size(struct volume *v, u64 end)
+{
+	int err = 0;
+
+	if (end <= load(&v->data_blocks))
+		return 0;
+	mutex_lock(&v->grow_lock);
+	if (end > load(&v->data_blocks))
+		err = grow_to(v, end);
+	mutex_unlock(&v->grow_lock);
+	return err;
+}
+
+/* ---- mounting ---- */
+
+struct map_walk {
+	struct volume *v;
+	u64 end; /* of written extents */
+};
+
+static int map_extent(void *arg, u64 ino, const struct extent_row *row)
+{
+	struct map_walk *w = arg;
+
+	if (row->flags & META_EXTENT_INLINE)
+		return 0;
+	if (!(row->flags & META_EXTENT_UNWRITTEN))
+		w->end = max(w->end, row->block + row->npages);
+	return blocks_mark_used(w->v->blocks, row->block, row->npages,
+				row->flags & META_EXTENT_SHARED);
+}
+
+/* One past the last block of any extent, wherever `data` ends. */
+static int max_end(void *arg, u64 ino, const struct extent_row *row)
+{
+	u64 *end = arg;
+
+	if (!(row->flags & META_EXTENT_INLINE))
+		*end = max(*end, row->block + row->npages);
+	return 0;
+}
+
+/* The bound of the map: where all extents fit, whatever the host says. */
+static int map_bound(struct volume *v, u64 *ret)
+{
+	u64 end = 0;
+	int err = meta_extent_walk(v->meta, false, max_end, &end);
+
+	if (err)
+		return err;
+	if (v->max_blocks && end > v->max_blocks)
+		return -EUCLEAN;
+	*ret = max(max(host_bound(v), end), (u64)2);
+	return 0;
+}
+
+static int build_map(struct volume *v, const struct volume_options *opt,
+		     char *err, size_t errlen)
+{
+	struct map_walk w = {.v = v};
+	u64 bound;
+	int code = map_bound(v, &bound);
+
+	if (!code)
+		code = blocks_new(bound, opt->charge, opt->charge_arg,
+				  &v->blocks);
+	if (!code)
+		code = meta_extent_walk(v->meta, false, map_extent, &w);
+	if (code == -EUCLEAN)
+		return complain(err, errlen, code,
+				"its extents are damaged; folioctl check says "
+				"more");
+	if (code)
+		return complain(err, errlen, code, "reading extents: %s",
+				strerror(-code));
+	if (w.end > v->data_blocks)
+		return complain(err, errlen, -EUCLEAN,
+				"data is truncated: %llu blocks are missing",
+				(unsigned long long)(w.end - v->data_blocks));
+	return 0;
+}
+
+static int ignore_freed(void *arg, u64 block, u64 nr)
+{
+	return 0;
+}
+
+static int delete_orphan(void *arg, u64 ino)
+{
+	struct volume *v = arg;
+
+	return meta_inode_delete(v->meta, ino, ignore_freed, NULL);
+}
+
+/*
+ * Before the map is built from what is left: no block of an orphan has been
+ * handed out, and its deletion is durable. A killed daemon's last data, too.
+ */
+static int start_epoch(struct volume *v)
+{
+	int err = v->data->ops->flush(v->data);
+
+	if (!err && fsync(v->dirfd) < 0)
+		err = -errno;
+	if (!err)
+		err = meta_begin(v->meta);
+	if (err)
+		return err;
+	v->mount_epoch++;
+	meta_set_mount_epoch(v->meta, v->mount_epoch);
+	err = meta_orphan_walk(v->meta, delete_orphan, v);
+	if (err) {
+		meta_rollback(v->meta);
+		return err;
+	}
+	return meta_commit(v->meta, v->next_ino, true);
+}
+
+static int mount_volume(struct volume *v, const struct volume_options *opt,
+			char *err, size_t errlen)
+{
+	int code = v->readonly ? 0 : start_epoch(v);
+
+	if (!code)
+		code = meta_counts(v->meta, &v->nr_inodes);
+	if (code)
+		return complain(err, errlen, code, "mounting it: %s",
+				strerror(-code));
+	return build_map(v, opt, err, errlen);
+}
+
+int volume_open(const char *path, const struct volume_options *opt,
+		struct volume **ret_volume, char *err, size_t errlen)
+{
+	struct volume *v;
+	int code = 0;
+
+	if (opt->create) {
+		code = volume_create(path, opt, err, errlen);
+		/* Not empty: is it a volume? */
+		if (code && code != -ENOTEMPTY)
+			return code;
+	}
+	code = volume_open_files(path, opt, &v, err, errlen);
+	if (code)
+		return code;
+	code = mount_volume(v, opt, err, errlen);
+	if (!code) {
+		(void)volume_lock_note(v, NULL);
+		*ret_volume = v;
+		return 0;
+	}
+	(void)meta_close(v->meta);
+	volume_free(v);
+	return code;
+}
+
+/* Give the host back what is behind the last used block. */
+static int trim(struct volume *v)
+{
+	struct blocks_stat st;
+	u64 data_blocks = load(&v->data_blocks);
+
+	blocks_stat(v->blocks, &st);
+	if (st.end >= data_blocks)
+		return 0;
+	return v->data->ops->discard(v->data, st.end, data_blocks - st.end);
+}
+
+int volume_close(struct volume *v)
+{
+	int err = 0;
+	int meta_err;
+
+	if (!v)
+		return 0;
+	if (!v->readonly && v->blocks && !meta_failed(v->meta))
+		err = trim(v);
+	meta_err = meta_close(v->meta);
+	if (!v->readonly)
+		(void)!ftruncate(v->lockfd, 0);
+	volume_free(v);
+	return meta_err ? meta_err : err;
+}
+
+/* ---- reading ---- */
+
+/* Read @nr contiguous blocks; a part that fails is read block by block, so that
+ * only bad ones answer an error. */
+static void read_blocks(struct volume *v, u64 block, u32 nr, void *const *pages,
+			int *errs)
+{
+	int err = v->data->ops->read(v->data, block, nr, pages);
+
+	count(&v->count.data_read_blocks, nr);
+	for (u32 i = 0; i < nr; i++) {
+		if (err && nr > 1)
+			read_blocks(v, block + i, 1, pages + i, errs + i);
+		else
+			errs[i] = err;
+	}
+}
+
+static void verify_page(struct volume *v, const void *page, u64 sum, int *err)
+{
+	if (*err || page_sum(page) == sum)
+		return;
+	count(&v->count.checksum_errors, 1);
+	*err = -EIO;
+}
+
+/* How many pages from the first on are neighbours in the data file. */
+static u32 run_length(const struct meta_page *map, u32 nr)
+{
+	u32 n = 1;
+
+	while (n < nr && map[n].kind == META_PAGE_BLOCK &&
+	       map[n].block == map[0].block + n)
+		n++;
+	return n;
+}
+
+static u32 read_mapped(struct volume *v, const struct meta_page *map, u32 nr,
+		       void *const *pages, int *errs)
+{
+	u32 n;
+
+	errs[0] = 0;
+	switch (map->kind) {
+	case META_PAGE_ZERO:
+		memset(pages[0], 0, PAGE_SIZE);
+		return 1;
+	case META_PAGE_INLINE:
+		errs[0] = map->err;
+		if (map->err)
+			count(&v->count.checksum_errors, 1);
+		return 1;
+	case META_PAGE_BLOCK:
+		break;
+	}
+	n = run_length(map, nr);
+	read_blocks(v, map->block, n, pages, errs);
+	for (u32 i = 0; i < n; i++)
+		verify_page(v, pages[i], map[i].sum, &errs[i]);
+	return n;
+}
+
+static int look_up(struct volume *v, u64 ino, u64 pgoff, u32 nr,
+		   struct meta_page *map, void *const *pages)
+{
+	struct meta_reader *r;
+	int err = meta_reader_get(v->meta, &r);
+
+	if (err)
+		return err;
+	err = meta_extent_map(r, ino, pgoff, nr, map, pages);
+	meta_reader_put(r);
+	return err == -EUCLEAN ? -EIO : err;
+}
+
+#define READ_BATCH 256u
+
+static int read_batch(struct volume *v, u64 ino, u64 pgoff, u32 nr,
+		      void *const *pages, int *errs)
+{
+	struct meta_page map[READ_BATCH];
+	u32 token = blocks_read_enter(v->blocks);
+	int err = look_up(v, ino, pgoff, nr, map, pages);
+
+	for (u32 i = 0; !err && i < nr;)
+		i += read_mapped(v, map + i, nr - i, pages + i, errs + i);
+	blocks_read_leave(v->blocks, token);
+	return err;
+}
+
+int volume_read_pages(struct volume *v, u64 ino, u64 pgoff, u32 nr,
+		      void *const *pages, int *errs)
+{
+	for (u32 done = 0; done < nr;) {
+		u32 n = min(nr - done, READ_BATCH);
+		int err = read_batch(v, ino, pgoff + done, n, pages + done,
+				     errs + done);
+
+		if (err && !done)
+			return err;
+		for (u32 i = 0; err && i < n; i++)
+			errs[done + i] = err;
+		done += n;
+	}
+	return 0;
+}
+
+int volume_next_extent(struct volume *v, u64 ino, u64 pgoff,
+		       enum extent_kind *ret_kind, u64 *ret_end)
+{
+	struct extent_row row;
+	struct meta_reader *r;
+	int err = meta_reader_get(v->meta, &r);
+
+	if (err)
+		return err;
+	err = meta_extent_get(r, ino, pgoff, &row, NULL);
+	meta_reader_put(r);
+	if (err && err != -ENOENT)
+		return err == -EUCLEAN ? -EIO : err;
+
+	if (err == -ENOENT || row.pgoff > pgoff) {
+		*ret_kind = EXTENT_HOLE;
+		*ret_end = err ? PGOFF_MAX + 1 : row.pgoff;
+	} else {
+		*ret_kind = row.flags & META_EXTENT_UNWRITTEN ? EXTENT_UNWRITTEN
+							      : EXTENT_DATA;
+		*ret_end = row.pgoff + row.npages;
+	}
+	return 0;
+}
+
+/* ---- slots ---- */
+
+static int slot_alloc(void *arg, u32 want, slot_t *ret_start, u32 *ret_nr)
+{
+	struct volume *v = arg;
+
+	return blocks_alloc(v->blocks, want, ret_start, ret_nr);
+}
+
+/*
+ * Write until no flush has failed meanwhile: then the epoch says for certain
+ * which flush made it durable, and whether one lost it.
+ */
+static int slot_write(void *arg, slot_t start, u32 nr, void *const *pages,
+		      u64 *ret_sums, u64 *ret_epoch)
+{
+	struct volume *v = arg;
+	u64 failures;
+	u64 epoch;
+	int err = ensure_size(v, start + nr);
+
+	do {
+		failures = load(&v->count.data_flush_errors);
+		if (!err)
+			err = v->data->ops->write(v->data, start, nr, pages);
+		if (err)
+			return err;
+		count(&v->count.data_write_blocks, nr);
+		epoch = load(&v->flush_epoch);
+	} while (load(&v->count.data_flush_errors) != failures);
+
+	for (u32 i = 0; i < nr; i++)
+		ret_sums[i] = page_sum(pages[i]);
+	*ret_epoch = epoch;
+	return 0;
+}
+
+static int slot_read(void *arg, slot_t start, u32 nr, void *const *pages,
+		     const u64 *sums, int *errs)
+{
+	struct volume *v = arg;
+
+	read_blocks(v, start, nr, pages, errs);
+	for (u32 i = 0; i < nr; i++)
+		verify_page(v, pages[i], sums[i], &errs[i]);
+	return 0;
+}
+
+static void slot_free(void *arg, slot_t start, u32 nr)
+{
+	struct volume *v = arg;
+
+	blocks_free(v->blocks, start, nr);
+}
+
+const struct swap_operations volume_swap_ops = {
+	.alloc = slot_alloc,
+	.write = slot_write,
+	.read = slot_read,
+	.free = slot_free,
+};
+
+/* The failure is counted before the epochs are closed: a write that sees the
+ * old count has read an epoch that is among the lost ones. */
+static void note_lost(struct volume *v)
+{
+	count(&v->count.data_flush_errors, 1);
+	if (!load(&v->lost_upto))
+		store(&v->lost_after, load(&v->flushed_epoch));
+	store(&v->lost_upto,
+	      __atomic_fetch_add(&v->flush_epoch, 1, __ATOMIC_SEQ_CST));
+}
+
+int volume_flush(struct volume *v)
+{
+	u64 epoch = __atomic_fetch_add(&v->flush_epoch, 1, __ATOMIC_SEQ_CST);
+	int err = v->data->ops->flush(v->data);
+
+	count(&v->count.data_flushes, 1);
+	if (err)
+		note_lost(v);
+	else if (epoch > load(&v->flushed_epoch))
+		store(&v->flushed_epoch, epoch);
+	return err;
+}
