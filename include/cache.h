@@ -519,9 +519,10 @@ int commit_writeout(struct commit *c, u32 inline_pages);
 /* The flush epoch of the youngest slot write among the frozen pages. */
 u64 commit_max_epoch(const struct commit *c);
 
-/* A data flush failed: read, verify and write again elsewhere all slots
- * written after @good_epoch. Return: 0 or -errno. */
-int commit_reslot(struct commit *c, u64 good_epoch);
+/* Data flushes failed: read, verify and write again elsewhere all slots of
+ * epochs (@after, @upto], which may be lost; those written later are not.
+ * Return: 0 or -errno. */
+int commit_reslot(struct commit *c, u64 after, u64 upto);
 
 enum commit_run_kind {
 	COMMIT_FILE,   /* a file begins: size */
