@@ -57,6 +57,8 @@ typedef int64_t s64;
 	max_(a, b, FOLIO_CAT(max_a_, __COUNTER__), \
 	     FOLIO_CAT(max_b_, __COUNTER__))
 
+#define fallthrough __attribute__((fallthrough))
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -325,7 +325,7 @@ static int parse_short(struct parse *p, int c, const char *arg)
 		return parse_list(p, arg);
 	case 'd':
 		p->opt->debug = true;
-		/* fall through */
+		fallthrough;
 	case 'f':
 		p->opt->foreground = true;
 		return 0;
