@@ -62,7 +62,9 @@ build_in()
 {
 	_dir=$1
 	shift
-	if [ ! -e "${top:?}/configure" ]; then
+	_stale=$(find "${top:?}/configure.ac" "$top/Makefile.am" \
+		-newer "$top/Makefile.in" 2>/dev/null)
+	if [ ! -e "$top/configure" ] || [ -n "$_stale" ]; then
 		(cd "$top" && autoreconf -fi) || return 1
 	fi
 
