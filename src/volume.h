@@ -127,13 +127,15 @@ int volume_flush(struct volume *v);
 u64 volume_sum(const void *page);
 
 /* Verify structure, and with @data every committed block's checksum.
- * @progress may be NULL. Return: faults found, or -errno. */
+ * @progress may be NULL. Return: faults found; or -errno, @err then says why it
+ * could not be checked. */
 struct volume_check_options {
 	bool data;
 	void (*report)(void *arg, const char *line);
 	void (*progress)(void *arg, u64 done, u64 total);
 	void *arg;
 };
-long volume_check(const char *path, const struct volume_check_options *opt);
+long volume_check(const char *path, const struct volume_check_options *opt,
+		  char *err, size_t errlen);
 
 #endif

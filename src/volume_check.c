@@ -190,21 +190,21 @@ static long check_volume(struct volume *v,
 	return err ? err : faults;
 }
 
-long volume_check(const char *path, const struct volume_check_options *opt)
+long volume_check(const char *path, const struct volume_check_options *opt,
+		  char *err, size_t errlen)
 {
 	struct volume_options open_opt = {.readonly = true,
 					  .allow_network = true};
 	struct volume *v;
-	char err[256];
 	long faults;
 	int code;
 
-	code = volume_open_files(path, &open_opt, &v, err, sizeof(err));
-	if (code) {
-		opt->report(opt->arg, err);
+	code = volume_open_files(path, &open_opt, &v, err, errlen);
+	if (code)
 		return code;
-	}
 	faults = check_volume(v, opt);
 	(void)volume_close(v);
+	if (faults < 0)
+		(void)snprintf(err, errlen, "%s", strerror((int)-faults));
 	return faults;
 }
