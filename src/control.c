@@ -572,19 +572,6 @@ int control_text(struct control *c, enum control_text what, char **ret_text,
 
 /* ---- beginning and end ---- */
 
-static void format_uuid(const u8 uuid[16], char ret[37])
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < 16; i++) {
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			ret[n++] = '-';
-		ret[n++] = "0123456789abcdef"[uuid[i] >> 4];
-		ret[n++] = "0123456789abcdef"[uuid[i] & 15];
-	}
-	ret[n] = '\0';
-}
-
 int control_new(struct fs *fs, u32 uid, u32 gid, struct control **ret)
 {
 	struct meta_super super;
@@ -599,7 +586,7 @@ int control_new(struct fs *fs, u32 uid, u32 gid, struct control **ret)
 	c->uid = uid;
 	c->gid = gid;
 	meta_super(fs_volume(fs)->meta, &super);
-	format_uuid(super.uuid, c->uuid);
+	(void)format_uuid(super.uuid, c->uuid);
 	(void)clock_gettime(CLOCK_REALTIME, &c->born);
 	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
 	c->born_ns = (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;

@@ -13,12 +13,13 @@
 #include "list.h"
 #include "lock.h"
 #include "strbuf.h"
+#include "units.h"
 
 struct control {
 	/* constant */
 	struct fs *fs;
 	u32 uid, gid;
-	char uuid[37];
+	char uuid[UUID_LEN];
 	u64 born_ns;	      /* CLOCK_MONOTONIC */
 	struct timespec born; /* CLOCK_REALTIME: times of every node */
 	pthread_t worker;

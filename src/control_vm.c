@@ -15,7 +15,6 @@
 #include <string.h>
 
 #include "control_internal.h"
-#include "units.h"
 
 #define COMMIT_SECS_MAX 86400
 

@@ -99,3 +99,18 @@ const char *format_size(u64 bytes, char buf[UNITS_LEN])
 		(void)snprintf(buf, UNITS_LEN, "%.1f%c", v, suffixes[i]);
 	return buf;
 }
+
+const char *format_uuid(const u8 uuid[16], char buf[UUID_LEN])
+{
+	static const char digits[] = "0123456789abcdef";
+	size_t n = 0;
+
+	for (size_t i = 0; i < 16; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			buf[n++] = '-';
+		buf[n++] = digits[uuid[i] >> 4];
+		buf[n++] = digits[uuid[i] & 15];
+	}
+	buf[n] = '\0';
+	return buf;
+}

@@ -26,4 +26,8 @@ u64 ram_bytes(void);
 #define UNITS_LEN 16
 const char *format_size(u64 bytes, char buf[UNITS_LEN]);
 
+/* A uuid as usual: 8-4-4-4-12 hexadecimal digits in lower case. */
+#define UUID_LEN 37
+const char *format_uuid(const u8 uuid[16], char buf[UUID_LEN]);
+
 #endif

@@ -214,12 +214,15 @@ if [ -e "$top_srcdir/man/foliofs.5" ]; then
 	# shellcheck disable=SC2046
 	check 'foliofs(5) has every knob' \
 		manual_names foliofs.5 $(names_of cache.h CACHE_KNOBS)
-	# shellcheck disable=SC2046
-	check 'foliofs(5) has every counter' \
-		manual_names foliofs.5 $(names_of cache.h CACHE_COUNTERS)
-	# shellcheck disable=SC2046
-	check 'foliofs(5) has every gauge' \
-		manual_names foliofs.5 $(names_of cache.h CACHE_GAUGES)
+	for list in cache.h:CACHE_COUNTERS cache.h:CACHE_GAUGES \
+		fs.h:FS_COUNTERS fs.h:FS_GAUGES volume.h:VOLUME_COUNTERS \
+		control_internal.h:CONTROL_COUNTERS \
+		control_internal.h:CONTROL_GAUGES; do
+		# shellcheck disable=SC2046
+		check "foliofs(5) has every figure of ${list#*:}" \
+			manual_names foliofs.5 \
+			$(names_of "${list%:*}" "${list#*:}")
+	done
 fi
 
 if command -v groff >/dev/null; then
