@@ -3,7 +3,6 @@
 
 #include "log.h"
 
-#define FUSE_USE_VERSION FUSE_MAKE_VERSION(3, 14)
 #include <fuse_log.h>
 
 #include <stdarg.h>

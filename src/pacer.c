@@ -193,7 +193,7 @@ static void *pacer_main(void *arg)
 
 	mutex_lock(&p->lock);
 	while (next = run_due_locked(p), !p->stopping) {
-		if (next == UINT64_MAX)
+		if (next == UINT64_MAX || p->cfg.now != monotonic_now)
 			waitq_wait(&p->wake, &p->lock);
 		else
 			(void)waitq_wait_until(&p->wake, &p->lock, next);

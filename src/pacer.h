@@ -35,7 +35,9 @@ struct pacer_item {
 
 struct pacer_config {
 	const char *name;      /* of the thread, at most 15 bytes */
-	u64 (*now)(void *arg); /* NULL: CLOCK_MONOTONIC */
+	/* NULL: CLOCK_MONOTONIC. Otherwise whoever moves the clock calls
+	 * pacer_run(): the thread cannot know how long to sleep. */
+	u64 (*now)(void *arg);
 	void *now_arg;
 };
 

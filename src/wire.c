@@ -55,8 +55,7 @@ static const struct wire_row rows[] = {
 	[FUSE_BMAP] = {sizeof(struct fuse_bmap_in)},
 	[FUSE_IOCTL] = {sizeof(struct fuse_ioctl_in)},
 	[FUSE_POLL] = {sizeof(struct fuse_poll_in)},
-	[FUSE_NOTIFY_REPLY] = {sizeof(struct fuse_notify_retrieve_in), 0,
-			       WIRE_NO_REPLY},
+	[FUSE_NOTIFY_REPLY] = {0, 0, WIRE_NO_REPLY},
 	[FUSE_BATCH_FORGET] = {sizeof(struct fuse_batch_forget_in), 0,
 			       WIRE_NO_REPLY},
 	[FUSE_FALLOCATE] = {sizeof(struct fuse_fallocate_in)},
@@ -121,6 +120,9 @@ int wire_check(const void *buf, size_t len)
 		return -EINVAL;
 	if (in->opcode >= ARRAY_SIZE(rows))
 		return 0;
+	/* Answers to questions that we never ask; libfuse would leak them. */
+	if (in->opcode == FUSE_NOTIFY_REPLY)
+		return -EINVAL;
 
 	row = &rows[in->opcode];
 	len -= sizeof(*in);

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "deferred.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "reply.h"
+
+static void deferred_begin(struct session *s)
+{
+	mutex_lock(&s->lock);
+	s->nr_deferred++;
+	mutex_unlock(&s->lock);
+}
+
+/* The last access to @s on this way: it may be freed afterwards. */
+static void deferred_end(struct session *s)
+{
+	mutex_lock(&s->lock);
+	if (--s->nr_deferred == 0)
+		waitq_wake_all(&s->idle);
+	mutex_unlock(&s->lock);
+}
+
+void deferred_wait_all(struct session *s)
+{
+	mutex_lock(&s->lock);
+	while (s->nr_deferred)
+		waitq_wait(&s->idle, &s->lock);
+	mutex_unlock(&s->lock);
+}
+
+/* ---- until something is done ---- */
+
+struct waiting {
+	struct fs_done done;
+	fuse_req_t req;
+	size_t count;
+};
+
+static void waiting_done(struct fs_done *done, int err)
+{
+	struct waiting *w = container_of(done, struct waiting, done);
+	struct session *s = session_of(w->req);
+
+	if (err || !w->count)
+		reply_err(w->req, err);
+	else
+		reply_write(w->req, w->count);
+	free(w);
+	deferred_end(s);
+}
+
+struct fs_done *defer_count(fuse_req_t req, size_t count)
+{
+	struct waiting *w = malloc(sizeof(*w));
+
+	if (!w) {
+		reply_err(req, -ENOMEM);
+		return NULL;
+	}
+
+	w->done.fn = waiting_done;
+	w->req = req;
+	w->count = count;
+	deferred_begin(session_of(req));
+	return &w->done;
+}
+
+struct fs_done *defer_err(fuse_req_t req)
+{
+	return defer_count(req, 0);
+}
+
+/* ---- a pause ---- */
+
+struct paused {
+	struct pacer_item item;
+	struct session *session;
+	fuse_req_t req;
+	size_t count;
+};
+
+static void paused_end(struct pacer_item *item)
+{
+	struct paused *p = container_of(item, struct paused, item);
+	struct session *s = p->session;
+
+	/* Waits for paused_interrupted() in another thread; after that there
+	 * will be none. */
+	fuse_req_interrupt_func(p->req, NULL, NULL);
+	reply_write(p->req, p->count);
+	free(p);
+	deferred_end(s);
+}
+
+/*
+ * Runs with libfuse's lock of the request held: answering here would free it
+ * under the caller. The pacer answers, whether @p is queued yet or not.
+ */
+static void paused_interrupted(fuse_req_t req, void *arg)
+{
+	struct paused *p = arg;
+
+	(void)req;
+	pacer_hurry(p->session->pacer, &p->item);
+}
+
+void defer_written(fuse_req_t req, size_t count, u64 pause_ns)
+{
+	struct session *s = session_of(req);
+	struct paused *p = pause_ns ? malloc(sizeof(*p)) : NULL;
+
+	if (!p) {
+		reply_write(req, count);
+		return;
+	}
+
+	pacer_item_init(&p->item, paused_end);
+	p->session = s;
+	p->req = req;
+	p->count = count;
+	deferred_begin(s);
+	fuse_req_interrupt_func(req, paused_interrupted, p);
+	pacer_add(s->pacer, &p->item,
+		  pacer_now(s->pacer) + min(pause_ns, DEFERRED_PAUSE_MAX_NS));
+}
+
+/* ---- a second try ---- */
+
+struct retry {
+	struct fs_done done;
+	struct pacer_item item;
+	fuse_req_t req;
+	u64 fh;
+	u64 pos;
+	size_t len;
+	char data[];
+};
+
+/* As much of @want as may be held; at least DEFERRED_SHORT of it. */
+static size_t hold(struct session *s, size_t want)
+{
+	size_t len = want;
+
+	mutex_lock(&s->lock);
+	if (s->held_bytes + want > DEFERRED_HELD_MAX)
+		len = min(want, DEFERRED_SHORT);
+	s->held_bytes += len;
+	mutex_unlock(&s->lock);
+	return len;
+}
+
+static void unhold(struct session *s, size_t len)
+{
+	mutex_lock(&s->lock);
+	s->held_bytes -= len;
+	mutex_unlock(&s->lock);
+}
+
+/* In the retrier's thread: the committer's must not wait for space, which only
+ * it can make. */
+static void retry_write(struct pacer_item *item)
+{
+	struct retry *r = container_of(item, struct retry, item);
+	struct session *s = session_of(r->req);
+	fuse_req_t req = r->req;
+	u64 pause = 0;
+	bool again;
+	ssize_t ret;
+
+	ret = fs_write(s->fs, r->fh, r->pos, r->data, r->len, 0, &pause,
+		       &again);
+	unhold(s, r->len);
+	free(r);
+
+	if (ret < 0)
+		reply_err(req, (int)ret);
+	else
+		defer_written(req, (size_t)ret, pause);
+	deferred_end(s);
+}
+
+/* The commit's own error is not the writer's: the try will tell. */
+static void retry_after_commit(struct fs_done *done, int err)
+{
+	struct retry *r = container_of(done, struct retry, done);
+	struct session *s = session_of(r->req);
+
+	(void)err;
+	pacer_add(s->retrier, &r->item, 0);
+}
+
+void defer_retry(fuse_req_t req, const struct late_write *write)
+{
+	struct session *s = session_of(req);
+	size_t len = hold(s, write->len);
+	struct retry *r = malloc(sizeof(*r) + len);
+
+	if (!r) {
+		unhold(s, len);
+		reply_err(req, -ENOSPC);
+		return;
+	}
+
+	r->done.fn = retry_after_commit;
+	pacer_item_init(&r->item, retry_write);
+	r->req = req;
+	r->fh = write->fh;
+	r->pos = write->pos;
+	r->len = len;
+	memcpy(r->data, write->buf, len);
+	deferred_begin(s);
+	fs_sync(s->fs, &r->done);
+}

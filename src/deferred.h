@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Answers that are given later, by another thread, so that no worker waits.
+ *
+ *	fsync and the like	defer_err()	when the committer is done
+ *	a throttled write	defer_written()	when its pause is over
+ *	a write without space	defer_retry()	after one commit and one more
+ *try a control file		defer_count()	when what it began is done
+ *
+ * Each request is answered exactly once, by whoever comes first to the end of
+ * one of these ways; there are no two ways for the same request.
+ *
+ * Interrupts: a paused write answers at once with what it has written. The
+ * others finish: they wait for a commit, which takes its time whoever waits,
+ * and programs take an fsync or write to a file that says EINTR for a broken
+ * disk, as no other filesystem does that to them.
+ */
+#ifndef FOLIO_DEFERRED_H
+#define FOLIO_DEFERRED_H
+
+#include "session.h"
+
+/* A write that is to be tried again. */
+struct late_write {
+	u64 fh;
+	u64 pos;
+	const void *buf; /* copied */
+	size_t len;
+};
+
+/* The longest pause of a throttled writer. */
+#define DEFERRED_PAUSE_MAX_NS (200 * NSEC_PER_MSEC)
+
+/* Data of writes held at once for their second try. Past it a write is cut to
+ * DEFERRED_SHORT: it comes out short, and the rest is the program's to write
+ * again. */
+#define DEFERRED_HELD_MAX ((u64)8 << 20)
+#define DEFERRED_SHORT ((size_t)64 << 10)
+
+/* Answer with the error that is handed to the struct fs_done.
+ * Return: NULL when out of memory; @req has been answered then. */
+struct fs_done *defer_err(fuse_req_t req);
+
+/* The same, and @count bytes written where there is no error. */
+struct fs_done *defer_count(fuse_req_t req, size_t count);
+
+/* Answer that @count bytes are written when @pause_ns have passed. */
+void defer_written(fuse_req_t req, size_t count, u64 pause_ns);
+
+/* Ask for a commit, which may free space; write once more; answer. */
+void defer_retry(fuse_req_t req, const struct late_write *write);
+
+/* Wait until every answer has been given. Context: no worker runs. */
+void deferred_wait_all(struct session *s);
+
+#endif

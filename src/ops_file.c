@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "deferred.h"
+#include "ops.h"
+#include "reply.h"
+
+/* How much one request may copy: it occupies its worker. The kernel and then
+ * the program ask again for the rest. */
+#define COPY_RANGE_MAX ((size_t)16 << 20)
+
+/* ---- opening and closing ---- */
+
+/*
+ * What the kernel has cached stays good across opens. FLUSH would only make
+ * each close(2) a request: in write-through mode it has nothing to tell, and
+ * in writeback mode the kernel sends it all the same, for the errors.
+ */
+static void set_open_flags(struct fuse_file_info *fi)
+{
+	fi->keep_cache = 1;
+	fi->noflush = 1;
+}
+
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	int err;
+
+	if (control_owns(ino)) {
+		control_op_open(req, ino, fi);
+		return;
+	}
+
+	err = fs_openf(session_of(req)->fs, ino, fi->flags,
+		       fuse_req_ctx(req)->pid, &fi->fh);
+	if (err) {
+		reply_err(req, err);
+		return;
+	}
+	set_open_flags(fi);
+	reply_open(req, fi);
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	       struct fuse_file_info *fi)
+{
+	struct fs_cred cred = cred_of(req);
+	struct stat st;
+	int err = name_may_change(parent, name);
+
+	if (!err)
+		err = fs_create(session_of(req)->fs, parent, name, mode,
+				fi->flags, &cred, fuse_req_ctx(req)->pid, &st,
+				&fi->fh);
+	if (err) {
+		reply_err(req, err);
+		return;
+	}
+	set_open_flags(fi);
+	reply_create(req, &st, fi);
+}
+
+void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode,
+		struct fuse_file_info *fi)
+{
+	struct fs_cred cred = cred_of(req);
+	struct stat st;
+	int err = control_owns(parent) ? -EPERM : 0;
+
+	if (!err)
+		err = fs_tmpfile(session_of(req)->fs, parent, mode, fi->flags,
+				 &cred, fuse_req_ctx(req)->pid, &st, &fi->fh);
+	if (err) {
+		reply_err(req, err);
+		return;
+	}
+	set_open_flags(fi);
+	reply_create(req, &st, fi);
+}
+
+/* Only for kernels without FOPEN_NOFLUSH does this matter in write-through
+ * mode: ENOSYS tells them never to ask again. */
+void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct session *s = session_of(req);
+	int err = 0;
+
+	if (!s->writeback)
+		err = -ENOSYS;
+	else if (!control_owns(ino))
+		err = fs_flush(s->fs, fi->fh);
+	reply_err(req, err);
+}
+
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct session *s = session_of(req);
+	int err = 0;
+
+	if (control_owns(ino))
+		control_handle_close(s, fi->fh);
+	else
+		err = fs_release(s->fs, fi->fh);
+	reply_err(req, err);
+}
+
+/* ---- data ---- */
+
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+	     struct fuse_file_info *fi)
+{
+	struct fs *fs = session_of(req)->fs;
+	struct cache_read rd;
+	size_t room;
+	ssize_t ret;
+
+	if (control_owns(ino)) {
+		control_op_read(req, fi->fh, (u64)off, size);
+		return;
+	}
+
+	rd.bounce = session_scratch(&room);
+	if (off < 0 || room < CACHE_READ_MAX_PAGES * PAGE_SIZE) {
+		reply_err(req, -EINVAL);
+		return;
+	}
+
+	size = min(size, SESSION_MAX_WRITE);
+	ret = fs_read(fs, fi->fh, (u64)off, size, &rd);
+	if (ret < 0) {
+		reply_err(req, (int)ret);
+		return;
+	}
+	reply_read(req, &rd);
+	cache_read_done(fs_cache(fs), &rd);
+}
+
+/*
+ * A mapped store that the kernel brings now, or a gathered write in writeback
+ * mode: nobody waits for it who could be slowed or told, so it is neither. The
+ * handle is any one that the kernel has of the file, or none by now.
+ */
+static void write_page(fuse_req_t req, u64 ino, u64 fh, u64 pos,
+		       const void *buf, size_t len)
+{
+	struct fs *fs = session_of(req)->fs;
+	u64 pause;
+	bool retry;
+	ssize_t ret;
+
+	ret = fs_write(fs, fh, pos, buf, len, CACHE_WRITE_WRITEPAGE, &pause,
+		       &retry);
+	if (ret == -EBADF)
+		ret = fs_write_ino(fs, ino, pos, buf, len,
+				   CACHE_WRITE_WRITEPAGE);
+	if (ret < 0)
+		reply_err(req, (int)ret);
+	else
+		reply_write(req, (size_t)ret);
+}
+
+static void write_now(fuse_req_t req, u64 fh, u64 pos, const void *buf,
+		      size_t len)
+{
+	struct late_write late = {.fh = fh, .pos = pos, .buf = buf, .len = len};
+	u64 pause = 0;
+	bool retry = false;
+	ssize_t ret;
+
+	ret = fs_write(session_of(req)->fs, fh, pos, buf, len, 0, &pause,
+		       &retry);
+	if (ret == -ENOSPC && retry)
+		defer_retry(req, &late);
+	else if (ret < 0)
+		reply_err(req, (int)ret);
+	else
+		defer_written(req, (size_t)ret, pause);
+}
+
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
+	      off_t off, struct fuse_file_info *fi)
+{
+	if (control_owns(ino))
+		control_op_write(req, fi->fh, (u64)off, buf, size);
+	else if (off < 0)
+		reply_err(req, -EINVAL);
+	else if (fi->writepage)
+		write_page(req, ino, fi->fh, (u64)off, buf, size);
+	else
+		write_now(req, fi->fh, (u64)off, buf, size);
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
+	      struct fuse_file_info *fi)
+{
+	struct fs_done *done;
+
+	if (control_owns(ino)) {
+		reply_err(req, 0);
+		return;
+	}
+
+	done = defer_err(req);
+	if (done)
+		fs_fsync(session_of(req)->fs, fi->fh, datasync != 0, done);
+}
+
+/* ---- space and holes ---- */
+
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
+		  off_t len, struct fuse_file_info *fi)
+{
+	int err;
+
+	if (control_owns(ino))
+		err = -EOPNOTSUPP;
+	else if (off < 0 || len <= 0)
+		err = -EINVAL;
+	else
+		err = fs_fallocate(session_of(req)->fs, fi->fh, mode, (u64)off,
+				   (u64)len);
+	reply_err(req, err);
+}
+
+/* In writeback mode holes may have pages in the kernel that we know nothing
+ * of: ENOSYS makes it take all for data, in every file from then on. */
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+	      struct fuse_file_info *fi)
+{
+	struct session *s = session_of(req);
+	s64 pos;
+
+	if (s->writeback)
+		pos = -ENOSYS;
+	else if (control_owns(ino))
+		pos = -EINVAL;
+	else if (off < 0)
+		pos = -ENXIO;
+	else
+		pos = fs_lseek(s->fs, fi->fh, (u64)off, whence);
+
+	if (pos < 0)
+		reply_err(req, (int)pos);
+	else
+		reply_lseek(req, (u64)pos);
+}
+
+void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+			struct fuse_file_info *fi_in, fuse_ino_t ino_out,
+			off_t off_out, struct fuse_file_info *fi_out,
+			size_t len, int flags)
+{
+	ssize_t ret;
+
+	if (control_owns(ino_in) || control_owns(ino_out))
+		ret = -EOPNOTSUPP;
+	else if (off_in < 0 || off_out < 0 || flags)
+		ret = -EINVAL;
+	else
+		ret = fs_copy_file_range(session_of(req)->fs, fi_in->fh,
+					 (u64)off_in, fi_out->fh, (u64)off_out,
+					 min(len, COPY_RANGE_MAX));
+
+	if (ret < 0)
+		reply_err(req, (int)ret);
+	else
+		reply_write(req, (size_t)ret);
+}
+
+void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
+	      struct fuse_file_info *fi, unsigned flags, const void *in_buf,
+	      size_t in_size, size_t out_size)
+{
+	reply_err(req, -ENOTTY);
+}

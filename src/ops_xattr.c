@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "ops.h"
+#include "reply.h"
+
+/*
+ * libfuse 3.13.0 to 3.14.0 take the name to begin eight bytes too far on, as
+ * if SETXATTR_EXT had been agreed on: name and value are taken from the
+ * request as it came.
+ */
+void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
+		 const char *value, size_t size, int flags)
+{
+	const char *arg = (const char *)(session_request() + 1);
+	int err;
+
+	name = arg + FUSE_COMPAT_SETXATTR_IN_SIZE;
+	value = name + strlen(name) + 1;
+	if (control_owns(ino))
+		err = -EPERM;
+	else
+		err = fs_setxattr(session_of(req)->fs, ino, name, value, size,
+				  flags);
+	reply_err(req, err);
+}
+
+/* @ret: bytes in @buf, or needed when the program asked with a size of 0. */
+static void reply_value(fuse_req_t req, ssize_t ret, const void *buf,
+			size_t size)
+{
+	if (ret < 0)
+		reply_err(req, (int)ret);
+	else if (!size)
+		reply_xattr_size(req, (size_t)ret);
+	else if ((size_t)ret > size)
+		reply_err(req, -ERANGE);
+	else
+		reply_buf(req, buf, (size_t)ret);
+}
+
+void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	size_t room;
+	void *buf = session_scratch(&room);
+	ssize_t ret = -ENODATA;
+
+	size = min(size, room);
+	if (!control_owns(ino))
+		ret = fs_getxattr(session_of(req)->fs, ino, name, buf, size);
+	reply_value(req, ret, buf, size);
+}
+
+void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	size_t room;
+	void *buf = session_scratch(&room);
+	ssize_t ret = 0;
+
+	size = min(size, room);
+	if (!control_owns(ino))
+		ret = fs_listxattr(session_of(req)->fs, ino, buf, size);
+	reply_value(req, ret, buf, size);
+}
+
+void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	int err = -EPERM;
+
+	if (!control_owns(ino))
+		err = fs_removexattr(session_of(req)->fs, ino, name);
+	reply_err(req, err);
+}

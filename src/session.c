@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "deferred.h"
+#include "log.h"
+#include "ops.h"
+
+/* A page for a short request and its names, then what a read may need. */
+#define WORKER_BUF ((1 + (size_t)CACHE_READ_MAX_PAGES) * PAGE_SIZE)
+
+_Static_assert(SESSION_MAX_WRITE + PAGE_SIZE <= WORKER_BUF,
+	       "a WRITE with its header fits in a worker's buffer");
+_Static_assert(SESSION_WORKERS > SESSION_MAX_BACKGROUND + 8,
+	       "background requests leave workers for others");
+
+struct worker {
+	struct session *session;
+	pthread_t thread;
+	char *buf;  /* WORKER_BUF bytes, page-aligned */
+	size_t len; /* of the request in it */
+};
+
+static __thread struct worker *this_worker;
+
+const struct fuse_in_header *session_request(void)
+{
+	return (const void *)this_worker->buf;
+}
+
+void *session_scratch(size_t *ret_len)
+{
+	struct worker *w = this_worker;
+	size_t used = bytes_to_pages(w->len) << PAGE_SHIFT;
+
+	*ret_len = WORKER_BUF - used;
+	return w->buf + used;
+}
+
+/* ---- what INIT settles ---- */
+
+static void want(struct fuse_conn_info *conn, unsigned flags)
+{
+	conn->want |= flags & conn->capable;
+}
+
+static void dont_want(struct fuse_conn_info *conn, unsigned flags)
+{
+	conn->want &= ~flags;
+}
+
+/*
+ * AUTO_INVAL_DATA would drop a file's pages from the kernel's cache, mapped
+ * ones as well, when a GETATTR after a write(2) shows a new mtime. We are the
+ * only ones who change files: nothing is ever to be dropped but by our word.
+ *
+ * No splicing: what is spliced has to be copied from the pipe to a buffer and
+ * from there to frames, as often as what is read, with more system calls.
+ */
+void session_init_conn(struct session *s, struct fuse_conn_info *conn)
+{
+	dont_want(conn, FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV |
+				FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
+				FUSE_CAP_SPLICE_MOVE | FUSE_CAP_IOCTL_DIR);
+	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_ASYNC_READ |
+			   FUSE_CAP_ASYNC_DIO | FUSE_CAP_ATOMIC_O_TRUNC |
+			   FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+			   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS);
+	if (s->writeback)
+		want(conn, FUSE_CAP_WRITEBACK_CACHE);
+
+	conn->max_write = min(conn->max_write, (unsigned)SESSION_MAX_WRITE);
+	conn->max_background = SESSION_MAX_BACKGROUND;
+	conn->time_gran = 1;
+}
+
+/*
+ * What libfuse 3.14 cannot say, or forgets to, is put into its reply.
+ *
+ * Without HANDLE_KILLPRIV_V2 the kernel asks for security.capability before
+ * each write(2): a second request for every first. struct fs drops set-id bits
+ * and capabilities when content changes.
+ */
+#define AMENDED_FLAGS (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS)
+
+static void amend_init_reply(struct session *s, const struct iovec *iov,
+			     int count)
+{
+	const struct fuse_out_header *out = iov[0].iov_base;
+	struct fuse_init_out *init;
+
+	if (out->unique != __atomic_load_n(&s->init_unique, __ATOMIC_ACQUIRE))
+		return;
+	if (!out->unique || out->error || count < 2 ||
+	    iov[1].iov_len < sizeof(*init))
+		return;
+
+	init = iov[1].iov_base;
+	init->flags |= (u32)s->init_flags & AMENDED_FLAGS;
+}
+
+static ssize_t session_writev(int fd, struct iovec *iov, int count, void *arg)
+{
+	ssize_t ret;
+
+	amend_init_reply(arg, iov, count);
+	ret = writev(fd, iov, count);
+	/* The mount is gone, or the other end. libfuse would complain of it;
+	 * ENOENT, for an interrupted request, it expects. */
+	if (ret < 0 && (errno == ENODEV || errno == EPIPE))
+		errno = ENOENT;
+	return ret;
+}
+
+/* libfuse wants to have one; worker_receive() reads. */
+static ssize_t session_read(int fd, void *buf, size_t len, void *arg)
+{
+	(void)arg;
+	return read(fd, buf, len);
+}
+
+static const struct fuse_custom_io session_io = {
+	.writev = session_writev,
+	.read = session_read,
+};
+
+/* ---- workers ---- */
+
+static void notify(int fd)
+{
+	u64 one = 1;
+
+	(void)!write(fd, &one, sizeof(one));
+}
+
+/*
+ * Read one request. A worker can be cancelled here and nowhere else.
+ * Return: false when there are no more.
+ */
+static bool worker_receive(struct worker *w)
+{
+	int fd = fuse_session_fd(w->session->fuse);
+	ssize_t len;
+	int old;
+
+	do {
+		(void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+		len = read(fd, w->buf, WORKER_BUF);
+		(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	} while (len < 0 &&
+		 (errno == EINTR || errno == EAGAIN || errno == ENOENT));
+
+	if (len < 0 && errno != ENODEV)
+		log_msg(LOG_ERR, "reading requests: %s", strerror(errno));
+	if (len <= 0)
+		return false;
+
+	w->len = (size_t)len;
+	return true;
+}
+
+/* Said once: whoever sends these may send many. */
+static void refuse_broken(struct worker *w)
+{
+	struct session *s = w->session;
+	const struct fuse_in_header *in = session_request();
+	struct fuse_out_header out = {.len = sizeof(out), .error = -EINVAL};
+	struct iovec iov = {.iov_base = &out, .iov_len = sizeof(out)};
+
+	if (!__atomic_exchange_n(&s->broken_seen, true, __ATOMIC_RELAXED))
+		log_msg(LOG_WARNING, "a broken request of %zu bytes", w->len);
+	if (w->len < sizeof(*in) || !wire_wants_reply(in))
+		return;
+
+	out.unique = in->unique;
+	(void)session_writev(fuse_session_fd(s->fuse), &iov, 1, s);
+}
+
+static void note_init(struct worker *w, const struct fuse_in_header *in)
+{
+	struct session *s = w->session;
+
+	s->init_flags = wire_init_flags(w->buf, w->len);
+	__atomic_store_n(&s->init_unique, in->unique, __ATOMIC_RELEASE);
+}
+
+static void worker_serve(struct worker *w)
+{
+	const struct fuse_in_header *in = session_request();
+	struct fuse_buf buf = {.mem = w->buf, .size = w->len};
+	bool init;
+
+	if (wire_check(w->buf, w->len)) {
+		refuse_broken(w);
+		return;
+	}
+
+	init = in->opcode == FUSE_INIT && !w->session->init_unique;
+	if (init)
+		note_init(w, in);
+	fuse_session_process_buf(w->session->fuse, &buf);
+	lock_assert_none();
+	if (init)
+		notify(w->session->ready_fd);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	int old;
+
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	this_worker = w;
+	while (!fuse_session_exited(w->session->fuse) && worker_receive(w))
+		worker_serve(w);
+
+	notify(w->session->ended_fd);
+	return NULL;
+}
+
+static int workers_new(struct session *s)
+{
+	char *bufs =
+		mmap(NULL, SESSION_WORKERS * WORKER_BUF, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (bufs == MAP_FAILED)
+		return -ENOMEM;
+	s->workers = calloc(SESSION_WORKERS, sizeof(*s->workers));
+	if (!s->workers) {
+		(void)munmap(bufs, SESSION_WORKERS * WORKER_BUF);
+		return -ENOMEM;
+	}
+
+	for (unsigned i = 0; i < SESSION_WORKERS; i++) {
+		s->workers[i].session = s;
+		s->workers[i].buf = bufs + i * WORKER_BUF;
+	}
+	return 0;
+}
+
+static void workers_free(struct session *s)
+{
+	if (s->workers)
+		(void)munmap(s->workers[0].buf, SESSION_WORKERS * WORKER_BUF);
+	free(s->workers);
+}
+
+static int start_worker(struct worker *w, unsigned nr)
+{
+	char name[16];
+	int err = pthread_create(&w->thread, NULL, worker_main, w);
+
+	if (err)
+		return -err;
+	(void)snprintf(name, sizeof(name), "worker-%u", nr);
+	(void)pthread_setname_np(w->thread, name);
+	return 0;
+}
+
+int session_start(struct session *s)
+{
+	int err = pacer_start(s->pacer);
+
+	if (!err)
+		err = pacer_start(s->retrier);
+	while (!err && s->nr_started < SESSION_WORKERS) {
+		err = start_worker(&s->workers[s->nr_started], s->nr_started);
+		if (!err)
+			s->nr_started++;
+	}
+	return err;
+}
+
+void session_stop(struct session *s)
+{
+	fuse_session_exit(s->fuse);
+	for (unsigned i = 0; i < s->nr_started; i++)
+		(void)pthread_cancel(s->workers[i].thread);
+	for (unsigned i = 0; i < s->nr_started; i++)
+		(void)pthread_join(s->workers[i].thread, NULL);
+	s->nr_started = 0;
+
+	pacer_stop(s->pacer);
+	deferred_wait_all(s);
+	pacer_stop(s->retrier);
+}
+
+/* ---- making and ending one ---- */
+
+static int add_options(struct fuse_args *args, const struct session_config *cfg)
+{
+	char *list = NULL;
+	int err;
+
+	err = fuse_opt_add_opt(&list, "default_permissions,subtype=foliofs");
+	if (!err && cfg->debug)
+		err = fuse_opt_add_opt(&list, "debug");
+	if (!err && cfg->mount_options && *cfg->mount_options)
+		err = fuse_opt_add_opt(&list, cfg->mount_options);
+	if (!err && cfg->fsname) {
+		char name[4096 + sizeof("fsname=")];
+
+		(void)snprintf(name, sizeof(name), "fsname=%s", cfg->fsname);
+		err = fuse_opt_add_opt_escaped(&list, name);
+	}
+
+	if (!err)
+		err = fuse_opt_add_arg(args, "foliofs");
+	if (!err)
+		err = fuse_opt_add_arg(args, "-o");
+	if (!err)
+		err = fuse_opt_add_arg(args, list);
+	free(list);
+	return err ? -ENOMEM : 0;
+}
+
+static int fuse_new(struct session *s, const struct session_config *cfg)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	int err = add_options(&args, cfg);
+
+	if (!err) {
+		s->fuse = fuse_session_new(&args, &session_ops,
+					   sizeof(session_ops), s);
+		if (!s->fuse)
+			err = -EINVAL;
+	}
+	fuse_opt_free_args(&args);
+	return err;
+}
+
+static int pacers_new(struct session *s, const struct session_config *cfg)
+{
+	struct pacer_config pacing = {
+		.name = "pacer", .now = cfg->now, .now_arg = cfg->now_arg};
+	struct pacer_config retrying = {.name = "retrier"};
+	int err = pacer_new(&pacing, &s->pacer);
+
+	return err ? err : pacer_new(&retrying, &s->retrier);
+}
+
+int session_new(const struct session_config *cfg, struct session **ret)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+
+	s->fs = cfg->fs;
+	s->control = cfg->control;
+	s->writeback = cfg->writeback;
+	mutex_init(&s->lock, LOCK_LEAF, "session");
+	waitq_init(&s->idle);
+	list_init(&s->open_controls);
+	s->ready_fd = eventfd(0, EFD_CLOEXEC);
+	s->ended_fd = eventfd(0, EFD_CLOEXEC);
+
+	err = s->ready_fd < 0 || s->ended_fd < 0 ? -EMFILE : 0;
+	if (!err)
+		err = pacers_new(s, cfg);
+	if (!err)
+		err = workers_new(s);
+	if (!err)
+		err = fuse_new(s, cfg);
+	if (err) {
+		session_free(s);
+		return err;
+	}
+
+	*ret = s;
+	return 0;
+}
+
+void session_free(struct session *s)
+{
+	if (!s)
+		return;
+
+	assert(!s->nr_started);
+	control_ops_done(s);
+	if (s->fuse)
+		fuse_session_destroy(s->fuse);
+	workers_free(s);
+	pacer_free(s->retrier);
+	pacer_free(s->pacer);
+	if (s->ready_fd >= 0)
+		(void)close(s->ready_fd);
+	if (s->ended_fd >= 0)
+		(void)close(s->ended_fd);
+	waitq_done(&s->idle);
+	mutex_done(&s->lock);
+	free(s);
+}
+
+int session_attach(struct session *s, int fd)
+{
+	return fuse_session_custom_io(s->fuse, &session_io, fd);
+}
+
+int session_mount(struct session *s, const char *mountpoint)
+{
+	int err;
+
+	if (fuse_session_mount(s->fuse, mountpoint))
+		return -EIO;
+
+	/* Replies are to come through session_writev(). */
+	err = session_attach(s, fuse_session_fd(s->fuse));
+	if (err)
+		fuse_session_unmount(s->fuse);
+	return err;
+}
+
+void session_unmount(struct session *s)
+{
+	fuse_session_unmount(s->fuse);
+}
+
+int session_ready_fd(const struct session *s)
+{
+	return s->ready_fd;
+}
+
+int session_ended_fd(const struct session *s)
+{
+	return s->ended_fd;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The connection to the kernel: workers that take requests from a descriptor,
+ * and what they share.
+ *
+ *	session_new(); session_mount() or session_attach();
+ *	session_start();
+ *	poll() session_ready_fd(): INIT is answered, the mount can be used
+ *	       session_ended_fd(): unmounted, or the other end is gone
+ *	session_stop(); session_unmount(); session_free();
+ *
+ * Who waits for whom. Workers run operations; an operation may wait for the
+ * volume's device and for locks, but never for another request, for the kernel
+ * or for a commit. Whatever has to wait for those takes a struct deferred
+ * (src/deferred.h), and its worker goes on. The kernel sends at most
+ * max_background requests of its own (readahead, write-out) and any number of
+ * programs' requests, so there are more workers than max_background: reads and
+ * write-out that wait for the device leave some for a stat.
+ *
+ * One worker has one buffer, for the request and, behind it, for what is read
+ * when the cache has no frame to spare: a request that wants an answer of that
+ * size is itself short. Pages of it that no request touches cost no memory.
+ *
+ * All read the one descriptor. No clones of it: those of a killed daemon abort
+ * the requests in flight.
+ */
+#ifndef FOLIO_SESSION_H
+#define FOLIO_SESSION_H
+
+#include <pthread.h>
+
+#include "base.h"
+#include "control.h"
+#include "fs.h"
+#include "fuse_api.h"
+#include "lock.h"
+#include "pacer.h"
+#include "wire.h"
+
+#define SESSION_MAX_BACKGROUND 12
+#define SESSION_WORKERS 21
+#define SESSION_MAX_WRITE ((size_t)1 << 20)
+
+/* Entries, attributes and missing names stay good in the kernel until it hears
+ * otherwise: nobody but the kernel changes the volume. Seconds. */
+#define SESSION_TIMEOUT 86400.0
+
+struct worker;
+
+struct session {
+	/* constant while workers run */
+	struct fs *fs;
+	struct control *control;
+	bool writeback; /* cache=writeback */
+	struct fuse_session *fuse;
+	struct pacer *pacer;   /* delayed answers */
+	struct pacer *retrier; /* second tries: may wait for the device */
+	struct worker *workers;
+	unsigned nr_started;
+	int ready_fd;
+	int ended_fd;
+
+	/* under lock */
+	struct mutex lock;
+	struct waitq idle; /* nr_deferred became 0 */
+	u64 nr_deferred;
+	u64 held_bytes; /* data of writes that are to be tried again */
+	struct list_head open_controls; /* src/ops_control.c */
+	u64 next_control_fh;
+
+	/* atomic */
+	u64 init_unique; /* of the INIT request in flight */
+	u64 init_flags;	 /* what it offers */
+	bool broken_seen;
+};
+
+struct session_config {
+	struct fs *fs;
+	struct control *control;
+	bool writeback;
+	bool debug; /* libfuse logs every request */
+	/* Options for mount(2) and libfuse, "a,b=c"; may be NULL. */
+	const char *mount_options;
+	const char *fsname;    /* may be NULL */
+	u64 (*now)(void *arg); /* for the pacer; NULL: CLOCK_MONOTONIC */
+	void *now_arg;
+};
+
+/* Return: 0, -ENOMEM, -EINVAL (libfuse refuses an option, and has said so). */
+int session_new(const struct session_config *cfg, struct session **ret);
+
+/* Context: stopped, or never started. NULL is fine. */
+void session_free(struct session *s);
+
+/* Return: 0 or -EIO: libfuse has said why. */
+int session_mount(struct session *s, const char *mountpoint);
+
+/* Serve @fd, whose other end plays the kernel, one request a read. @fd is ours
+ * then. */
+int session_attach(struct session *s, int fd);
+
+int session_start(struct session *s);
+
+/* Readable once, for ever, after it has happened. */
+int session_ready_fd(const struct session *s);
+int session_ended_fd(const struct session *s);
+
+/* End the workers, and give every delayed answer. Waits for the commits that
+ * were asked for. */
+void session_stop(struct session *s);
+
+/* Lift the mount if it is still there, lazily if it is busy. */
+void session_unmount(struct session *s);
+
+/* ---- for operations ---- */
+
+static inline struct session *session_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* The request that this worker is at, as it came. */
+const struct fuse_in_header *session_request(void);
+
+/* Memory behind this worker's request, page-aligned. It is the worker's until
+ * the operation returns. */
+void *session_scratch(size_t *ret_len);
+
+#endif
