@@ -747,6 +747,7 @@ static void check_group(const struct blocks *b, u64 g)
 	u32 size = group_size(b, g);
 	u32 nr_free = 0;
 
+	(void)size; /* used by nothing but asserts */
 	if (!grp->map) {
 		assert(grp->nr_free == 0 || grp->nr_free == size);
 		return;
