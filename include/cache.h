@@ -340,6 +340,7 @@ struct address_space {
 	struct range_set holes;	       /* committed content that is dead */
 	struct range_set frozen_holes; /* of the commit in flight */
 	struct range_set lost; /* late writes that could be stored nowhere */
+	bool all_lost;	       /* or not even noted there */
 	struct commit_file *frozen; /* &commit while a commit is in flight */
 	struct commit_file commit;
 	u32 epoch;	 /* cuts so far; stamps pages */

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Working set: does a page that comes back belong on the active list at once?
+ *
+ * Between an inactive list that must be long enough to see a page's second use
+ * and an active list that should hold all that is used often, no fixed split
+ * is right. So what is evicted leaves a note of when, and the next fill can
+ * tell how much longer the list would have had to be.
+ *
+ * Time is counted in pages that went by: nonresident_age rises by one when a
+ * page is evicted or activated, both of which let every page on the inactive
+ * list sink by one place. A page that is evicted at age E and asked for again
+ * at age R would have been found if the inactive list had had R - E more
+ * places: this is the refault distance. Those places could only come from the
+ * other lists. So if
+ *
+ *	R - E <= pages on the active list (and on those of the other kind)
+ *
+ * then the page is used more often than some active page may be: it is
+ * activated, and competes with those. If they are used more often still they
+ * stay and it sinks again; if they are not, they make room. If the distance is
+ * larger, no split of the frames could have kept the page.
+ *
+ * The note of a CLEAN page is a shadow entry in the tree; that of a SAVED one
+ * stands in its swap entry. Both are 31 bits of age, shifted so that one bit is
+ * free: set, the page was active when it was evicted. The age is cut off: a
+ * page that comes back 2^31 evictions later may be taken for a recent one.
+ *
+ * Source: Linux mm/workingset.c (5.9 and later) has the idea and more.
+ */
+#include "config.h"
+
+#include "internal.h"
+
+#define SHADOW_ACTIVE 1u
+
+/* Shadow entries cost tree nodes; there need be no more of them than frames,
+ * since a larger distance decides nothing. */
+#define SHADOW_FACTOR 2
+#define SHRINK_GANG 64
+
+static u32 age_now(const struct cache *c)
+{
+	return (u32)atomic_read(&c->nonresident_age) << 1;
+}
+
+u32 workingset_eviction(struct cache *c, bool anon, bool active)
+{
+	u32 age = (u32)atomic_add(&c->nonresident_age, 1) << 1;
+
+	return age | (active ? SHADOW_ACTIVE : 0);
+}
+
+static u32 refault_distance(const struct cache *c, u32 shadow)
+{
+	return (age_now(c) - (shadow & ~SHADOW_ACTIVE)) >> 1;
+}
+
+static u64 workingset_size(const struct cache *c, bool anon)
+{
+	u64 size = lru_nr(c, LRU_ACTIVE_FILE) + lru_nr(c, LRU_ACTIVE_ANON);
+
+	return size + (anon ? lru_nr(c, LRU_INACTIVE_FILE)
+			    : lru_nr(c, LRU_INACTIVE_ANON));
+}
+
+bool workingset_recent(const struct cache *c, u32 shadow)
+{
+	return refault_distance(c, shadow) <= workingset_size(c, false);
+}
+
+void workingset_refault(struct cache *c, struct page *p, u32 shadow)
+{
+	bool anon = page_is_anon(p);
+
+	if (anon)
+		count_inc(c, workingset_refault_anon);
+	else
+		count_inc(c, workingset_refault_file);
+	if (refault_distance(c, shadow) > workingset_size(c, anon))
+		return;
+
+	page_set(p, PG_ACTIVE);
+	(void)atomic_add(&c->nonresident_age, 1);
+	if (anon)
+		count_inc(c, workingset_activate_anon);
+	else
+		count_inc(c, workingset_activate_file);
+}
+
+/* ---- the bound on shadow entries ---- */
+
+/* Erase the shadow entries among @nr entries. Context: tree_lock. */
+static void erase_shadows(struct address_space *as, const u64 *index,
+			  const u64 *entry, u32 nr)
+{
+	u64 nodes = as->tree.nr_nodes;
+
+	for (u32 i = 0; i < nr; i++) {
+		if (entry_kind(entry[i]) != ENTRY_SHADOW)
+			continue;
+		(void)page_tree_erase(&as->tree, index[i]);
+		account_shadow(as, -1);
+	}
+	count_add(as->cache, workingset_nodereclaim, nodes - as->tree.nr_nodes);
+	account_trees(as);
+}
+
+/*
+ * invalidate_lock by trylock: a write without frames holds it exclusive and
+ * relies on the entries that it has seen (write.c).
+ */
+static void shrink_file(struct address_space *as)
+{
+	u64 index[SHRINK_GANG];
+	u64 entry[SHRINK_GANG];
+	u64 next = 0;
+	bool more;
+	u32 nr;
+
+	if (!down_read_trylock(&as->invalidate_lock))
+		return;
+	do {
+		mutex_lock(&as->tree_lock);
+		nr = page_tree_gang(&as->tree, next, PGOFF_MAX, index, entry,
+				    SHRINK_GANG);
+		erase_shadows(as, index, entry, nr);
+		more = nr == SHRINK_GANG && as->nr_shadow > 0;
+		mutex_unlock(&as->tree_lock);
+		if (nr)
+			next = index[nr - 1] + 1;
+	} while (more);
+	up_read(&as->invalidate_lock);
+}
+
+void workingset_shrink(struct cache *c)
+{
+	u64 bound = (u64)SHADOW_FACTOR * frames_limit(c);
+	struct address_space *as = NULL;
+
+	if (atomic_read(&c->nr_shadow) <= bound)
+		return;
+	/* Half of the bound, or else every eviction would come here. */
+	while (atomic_read(&c->nr_shadow) > bound / 2) {
+		as = next_file(c, as);
+		if (!as)
+			break;
+		shrink_file(as);
+	}
+	if (as)
+		file_put(as);
+}
