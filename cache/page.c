@@ -100,10 +100,11 @@ bool get_page_unless_zero(struct page *p)
 
 void put_page(struct cache *c, struct page *p)
 {
+	u32 refs = __atomic_fetch_sub(&p->refs, 1, __ATOMIC_ACQ_REL);
 	u32 frame;
 
-	assert(p->refs > 0);
-	if (__atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL) > 0)
+	assert(refs > 0);
+	if (refs > 1)
 		return;
 
 	assert(!p->mapping && p->lru == LRU_NONE);
