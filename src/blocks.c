@@ -404,7 +404,6 @@ static void widen(struct blocks *b, u32 want)
 		u64 step =
 			min(max(b->spread, (u64)SPREAD_MIN), (u64)SPREAD_MAX);
 
-		b->cursor = b->spread;
 		b->spread = min(b->spread + step, b->nr);
 	}
 }

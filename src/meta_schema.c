@@ -336,9 +336,13 @@ static int create_in(struct meta_conn *c, const struct meta_super *super)
 		       VFS_PAGE_SIZE, APPLICATION_ID, super->version);
 	err = conn_exec(c, ids);
 	if (!err)
+		err = conn_exec(c, "BEGIN");
+	if (!err)
 		err = conn_exec(c, schema);
 	if (!err)
 		err = put_root(c, super);
+	if (!err)
+		err = conn_exec(c, "COMMIT");
 	if (!err)
 		err = super_store(c, super);
 	if (!err)

@@ -133,6 +133,11 @@ void vfs_page_sum(const void *page, u8 ret[VFS_RESERVED])
 	store_le32(ret + 4, s2);
 }
 
+static void count_damaged(struct vfs_db *db)
+{
+	(void)__atomic_add_fetch(&db->checksum_errors, 1, __ATOMIC_RELAXED);
+}
+
 /* Verify a page that was read from meta.db and take its checksum out. */
 static int verify_page(struct vfs_file *f, u8 *page)
 {
@@ -144,8 +149,7 @@ static int verify_page(struct vfs_file *f, u8 *page)
 		return SQLITE_OK;
 	vfs_page_sum(page, sum);
 	if (memcmp(stored, sum, sizeof(sum)) != 0) {
-		(void)__atomic_add_fetch(&f->db->checksum_errors, 1,
-					 __ATOMIC_RELAXED);
+		count_damaged(f->db);
 		return SQLITE_IOERR_DATA;
 	}
 	memset(stored, 0, VFS_RESERVED);
@@ -159,6 +163,22 @@ static int shim_close(sqlite3_file *file)
 	sqlite3_file *low = lower(file);
 
 	return low->pMethods ? low->pMethods->xClose(low) : SQLITE_OK;
+}
+
+/* A page of which the file has only a part was cut off. (In a page behind the
+ * end SQLite finds zeros, and expects them.) */
+static int check_cut(sqlite3_file *file, sqlite3_int64 pos)
+{
+	sqlite3_file *low = lower(file);
+	sqlite3_int64 size;
+	int rc = low->pMethods->xFileSize(low, &size);
+
+	if (rc != SQLITE_OK)
+		return rc;
+	if (size <= pos)
+		return SQLITE_IOERR_SHORT_READ;
+	count_damaged(file_of(file)->db);
+	return SQLITE_IOERR_DATA;
 }
 
 static int read_lower(sqlite3_file *file, void *buf, int len, sqlite3_int64 pos)
@@ -196,9 +216,11 @@ static int shim_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 pos)
 		return read_part(file, buf, len, pos);
 
 	rc = read_lower(file, buf, len, pos);
-	if (rc == SQLITE_OK && is_main(f) && len == VFS_PAGE_SIZE && !off)
-		rc = verify_page(f, buf);
-	return rc;
+	if (!is_main(f) || len != VFS_PAGE_SIZE || off)
+		return rc;
+	if (rc == SQLITE_IOERR_SHORT_READ)
+		return check_cut(file, pos);
+	return rc == SQLITE_OK ? verify_page(f, buf) : rc;
 }
 
 static int write_lower(sqlite3_file *file, const void *buf, int len,
