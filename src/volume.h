@@ -116,8 +116,8 @@ void volume_update_bound(struct volume *v);
  * failed may have lost what was written before it, for ever: a later one says
  * nothing about it. Slots of epochs (lost_after, lost_upto] are such. (A write
  * during which a flush fails is done again, so none is missed.) Thus after
- * volume_flush(): while lost_upto is not 0, commit_reslot(c, lost_after) and,
- * if that wrote, flush again.
+ * volume_flush(): while lost_upto is not 0, commit_reslot(c, lost_after,
+ * lost_upto) and, if that wrote, flush again.
  *
  * Return: 0 or -errno; flushed_epoch stays then.
  */
