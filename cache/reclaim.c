@@ -123,6 +123,14 @@ static u32 try_page(struct wb_batch *b, struct page *p)
 	return freed;
 }
 
+/* Batches make reclaim cheap; in a small cache they would be half of it. */
+static u32 scan_batch(const struct cache *c, bool anon)
+{
+	u32 batch = max(frames_limit(c) / 16, 4u);
+
+	return min(batch, anon ? SWAP_BATCH : SCAN_BATCH);
+}
+
 static u32 shrink_inactive(struct cache *c, bool anon, u32 max,
 			   u32 *ret_scanned)
 {
@@ -132,7 +140,7 @@ static u32 shrink_inactive(struct cache *c, bool anon, u32 max,
 	u32 freed = 0;
 	u32 nr;
 
-	nr = lru_scan(c, list, min(max, anon ? SWAP_BATCH : SCAN_BATCH), pages,
+	nr = lru_scan(c, list, min(max, scan_batch(c, anon)), pages,
 		      ret_scanned);
 	for (u32 i = 0; i < nr; i++)
 		freed += try_page(&b, pages[i]);

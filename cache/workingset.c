@@ -34,8 +34,7 @@
 
 #define SHADOW_ACTIVE 1u
 
-/* Shadow entries cost tree nodes; there need be no more of them than frames,
- * since a larger distance decides nothing. */
+/* Shadow entries for each frame, before the useless ones are looked for. */
 #define SHADOW_FACTOR 2
 #define SHRINK_GANG 64
 
@@ -88,16 +87,25 @@ void workingset_refault(struct cache *c, struct page *p, u32 shadow)
 		count_inc(c, workingset_activate_file);
 }
 
-/* ---- the bound on shadow entries ---- */
+/*
+ * ---- the bound on shadow entries ----
+ *
+ * A distance of more than all frames can never lead to an activation. Since
+ * each eviction adds one to the age, there are no more entries of a smaller
+ * distance than frames; the others are erased when they have become as many.
+ */
 
-/* Erase the shadow entries among @nr entries. Context: tree_lock. */
+/* Context: tree_lock. */
 static void erase_shadows(struct address_space *as, const u64 *index,
-			  const u64 *entry, u32 nr)
+			  const u64 *entry, u32 nr, u32 limit)
 {
 	u64 nodes = as->tree.nr_nodes;
 
 	for (u32 i = 0; i < nr; i++) {
-		if (entry_kind(entry[i]) != ENTRY_SHADOW)
+		u32 shadow = entry_value(entry[i]);
+
+		if (entry_kind(entry[i]) != ENTRY_SHADOW ||
+		    (shadow && refault_distance(as->cache, shadow) <= limit))
 			continue;
 		(void)page_tree_erase(&as->tree, index[i]);
 		account_shadow(as, -1);
@@ -110,7 +118,7 @@ static void erase_shadows(struct address_space *as, const u64 *index,
  * invalidate_lock by trylock: a write without frames holds it exclusive and
  * relies on the entries that it has seen (write.c).
  */
-static void shrink_file(struct address_space *as)
+static void shrink_file(struct address_space *as, u32 limit)
 {
 	u64 index[SHRINK_GANG];
 	u64 entry[SHRINK_GANG];
@@ -124,7 +132,7 @@ static void shrink_file(struct address_space *as)
 		mutex_lock(&as->tree_lock);
 		nr = page_tree_gang(&as->tree, next, PGOFF_MAX, index, entry,
 				    SHRINK_GANG);
-		erase_shadows(as, index, entry, nr);
+		erase_shadows(as, index, entry, nr, limit);
 		more = nr == SHRINK_GANG && as->nr_shadow > 0;
 		mutex_unlock(&as->tree_lock);
 		if (nr)
@@ -135,18 +143,11 @@ static void shrink_file(struct address_space *as)
 
 void workingset_shrink(struct cache *c)
 {
-	u64 bound = (u64)SHADOW_FACTOR * frames_limit(c);
+	u32 limit = frames_limit(c);
 	struct address_space *as = NULL;
 
-	if (atomic_read(&c->nr_shadow) <= bound)
+	if (atomic_read(&c->nr_shadow) <= (u64)SHADOW_FACTOR * limit)
 		return;
-	/* Half of the bound, or else every eviction would come here. */
-	while (atomic_read(&c->nr_shadow) > bound / 2) {
-		as = next_file(c, as);
-		if (!as)
-			break;
-		shrink_file(as);
-	}
-	if (as)
-		file_put(as);
+	while ((as = next_file(c, as)))
+		shrink_file(as, limit);
 }

@@ -301,12 +301,11 @@ static u64 position_ratio(u64 dirty, u64 free, u64 limit)
 {
 	s64 setpoint = (s64)((free + limit) / 2);
 	s64 span = max((s64)limit - setpoint, 1);
-	s64 x = ((setpoint - (s64)dirty) << RATIO_SHIFT) / span;
+	s64 x = (setpoint - (s64)dirty) * (1 << RATIO_SHIFT) / span;
 	s64 cube;
 
 	x = max(min(x, (s64)1 << RATIO_SHIFT), -((s64)1 << RATIO_SHIFT));
-	cube = x * x >> RATIO_SHIFT;
-	cube = cube * x >> RATIO_SHIFT;
+	cube = x * x * x / (1 << 2 * RATIO_SHIFT);
 	return (u64)(cube + (1 << RATIO_SHIFT));
 }
 
