@@ -79,7 +79,7 @@ struct blocks {
 	u32 idx;
 };
 
-static void blocks_unlock(struct blocks *b)
+static void blocks_unlock(struct blocks *b) __releases(b->lock)
 {
 	s64 bytes = b->uncharged;
 

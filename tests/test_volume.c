@@ -82,7 +82,7 @@ static long check_lines(char lines[4096])
 		.data = true, .report = print_fault, .arg = lines};
 
 	lines[0] = '\0';
-	return volume_check(tmpdir_path("v"), &opt);
+	return volume_check(tmpdir_path("v"), &opt, msg, sizeof(msg));
 }
 
 static void check_is_well(void)
@@ -905,7 +905,7 @@ START_TEST(check_says_which_blocks_are_used_twice)
 		meta_extent_put(v->meta, INO, 9, 1, 2, 0, &sum, defer, v), 0);
 	ck_assert_int_eq(meta_commit(v->meta, 3, true), 0);
 	ck_assert_int_eq(check_lines(lines), -EBUSY);
-	ck_assert_msg(strstr(lines, "in use by process"), "%s", lines);
+	ck_assert_msg(strstr(msg, "in use by process"), "%s", msg);
 	ck_assert_int_eq(volume_close(v), 0);
 	ck_assert_int_eq(check_lines(lines), 1);
 	ck_assert_str_eq(lines, "inode 2, page 9: blocks 2-2 are out of bounds "
