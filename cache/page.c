@@ -129,7 +129,8 @@ struct page *page_init_locked(struct cache *c, u32 frame, u64 index)
 
 /* ---- states ---- */
 
-static bool transition_ok(enum page_state from, enum page_state to)
+static __attribute__((unused)) bool transition_ok(enum page_state from,
+						  enum page_state to)
 {
 	static const u8 ok[PAGE_SAVED + 1] = {
 		[PAGE_ABSENT] =
