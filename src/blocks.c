@@ -469,16 +469,26 @@ static int grow_parked(struct blocks *b)
 	return 0;
 }
 
+/* Make the run the rest of the one that was parked last. */
+static bool park_joined(struct blocks *b, u64 seq, u64 start, u64 nr)
+{
+	struct parked *last;
+
+	if (b->nr_parked == b->nr_released)
+		return false;
+	last = &b->parked[b->nr_parked - 1];
+	if (last->seq != seq || last->start + last->nr != start)
+		return false;
+	last->nr += nr;
+	return true;
+}
+
 static int park(struct blocks *b, u64 seq, u64 start, u64 nr)
 {
-	struct parked *last = b->parked + b->nr_parked - 1;
 	int err;
 
-	if (b->nr_parked > b->nr_released && last->seq == seq &&
-	    last->start + last->nr == start) {
-		last->nr += nr;
+	if (park_joined(b, seq, start, nr))
 		return 0;
-	}
 	if (b->nr_parked == b->max_parked) {
 		err = grow_parked(b);
 		if (err)

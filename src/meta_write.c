@@ -588,8 +588,9 @@ int meta_extent_put_inline(struct meta *m, u64 ino, u64 pgoff, const void *data,
 	sqlite3_stmt *s;
 	int err = meta_extent_punch(m, ino, pgoff, pgoff, fn, arg);
 
-	if (!err)
-		err = txn_stmt(m, STMT_EXTENT_INSERT, &s);
+	if (err)
+		return err;
+	err = txn_stmt(m, STMT_EXTENT_INSERT, &s);
 	if (err)
 		return err;
 	len = min(len, (u32)PAGE_SIZE);
