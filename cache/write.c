@@ -700,8 +700,10 @@ static ssize_t write_locked(struct writer *w, bool exclusive)
 	piece_finish(&pc);
 	if (!err)
 		return (ssize_t)pc.len;
-	if ((w->flags & CACHE_WRITE_WRITEPAGE) && err != -ENOMEM)
-		note_lost(as, pc.pos, pc.len);
+	/* All of what is left: nobody will offer it again. */
+	if ((w->flags & CACHE_WRITE_WRITEPAGE) &&
+	    (exclusive || (err != -ENOMEM && err != -EAGAIN)))
+		note_lost(as, pc.pos, len);
 	return err;
 }
 

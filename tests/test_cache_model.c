@@ -15,6 +15,7 @@
 #include "test.h"
 
 #define NR_FILES 3
+#define NR_HOLDS 5
 
 struct image {
 	u8 *data;
@@ -40,7 +41,8 @@ struct model {
 	u64 max_bytes;
 	u64 min_pages, max_pages;
 	u8 *buf;
-	u8 *expect;
+	struct cache_read holds[NR_HOLDS]; /* reads that are not done yet */
+	bool held[NR_HOLDS];
 };
 
 static void image_copy(struct model *m, struct image *to,
@@ -65,8 +67,13 @@ static void model_init(struct model *m, u64 pages, u64 file_pages, u64 stream)
 	m->max_pages = pages * 2;
 	m->step = STEP_NONE;
 	m->buf = malloc(m->max_bytes);
-	m->expect = malloc(m->max_bytes);
-	ck_assert(m->buf && m->expect);
+	ck_assert_ptr_nonnull(m->buf);
+	memset(m->held, 0, sizeof(m->held));
+	for (u32 i = 0; i < NR_HOLDS; i++) {
+		m->holds[i].bounce = aligned_alloc(
+			PAGE_SIZE, CACHE_READ_MAX_PAGES * PAGE_SIZE);
+		ck_assert_ptr_nonnull(m->holds[i].bounce);
+	}
 	mem_init(&m->mb, pages, m->max_pages, (u32)(NR_FILES * file_pages * 4));
 	for (u32 i = 0; i < NR_FILES; i++) {
 		memfile_init(&m->files[i], &m->mb, 100 + i, file_pages);
@@ -79,6 +86,11 @@ static void model_init(struct model *m, u64 pages, u64 file_pages, u64 stream)
 
 static void model_done(struct model *m)
 {
+	for (u32 i = 0; i < NR_HOLDS; i++) {
+		if (m->held[i])
+			cache_read_done(m->mb.cache, &m->holds[i]);
+		free(m->holds[i].bounce);
+	}
 	for (u32 i = 0; i < NR_FILES; i++) {
 		memfile_done(&m->files[i]);
 		free(m->now[i].data);
@@ -86,7 +98,6 @@ static void model_done(struct model *m)
 		free(m->committed[i].data);
 	}
 	free(m->buf);
-	free(m->expect);
 	mem_done(&m->mb);
 }
 
@@ -163,6 +174,22 @@ static void op_read(struct model *m, u32 i)
 	ret = cache_read_copy(&m->files[i].f, pos, m->buf, len);
 	ck_assert_int_eq(ret, (ssize_t)want);
 	ck_assert(!memcmp(m->buf, im->data + pos, want));
+}
+
+/* A read whose pages stay pinned for a while, or the end of one: together they
+ * can take all frames of a small cache. */
+static void op_hold(struct model *m, u32 i)
+{
+	u32 k = (u32)rng_below(&m->rng, NR_HOLDS);
+
+	if (m->held[k])
+		cache_read_done(m->mb.cache, &m->holds[k]);
+	else
+		ck_assert_int_ge(cache_read(&m->files[i].f,
+					    random_pos(m, m->max_bytes),
+					    1 << 20, &m->holds[k]),
+				 0);
+	m->held[k] = !m->held[k];
 }
 
 static void op_truncate(struct model *m, u32 i)
@@ -386,7 +413,7 @@ static void step(struct model *m)
 		{op_truncate, 5}, {op_punch, 5},      {op_seek, 5},
 		{op_drop, 2},	  {op_resize, 1},     {op_prefetch, 3},
 		{op_flush, 3},	  {op_background, 2}, {op_pin, 1},
-		{op_commit, 10},
+		{op_commit, 8},	  {op_hold, 3},
 	};
 	u32 total = 0, k = 0;
 	u64 r;
