@@ -187,6 +187,10 @@ int meta_extent_punch(struct meta *m, u64 ino, u64 pgoff, u64 last,
  * many, NULL when @flags says unwritten. */
 int meta_extent_put(struct meta *m, u64 ino, u64 pgoff, u32 nr, u64 block,
 		    u32 flags, const u64 *sums, meta_freed_fn freed, void *arg);
+/* The first hole within [pgoff, last], as the transaction sees it. Return: 0,
+ * or -ENOENT: there is none. */
+int meta_extent_hole(struct meta *m, u64 ino, u64 pgoff, u64 last,
+		     u64 *ret_start, u64 *ret_last);
 /* One page kept in the row; @len bytes, the rest is zeros. */
 int meta_extent_put_inline(struct meta *m, u64 ino, u64 pgoff, const void *data,
 			   u32 len, meta_freed_fn freed, void *arg);

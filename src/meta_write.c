@@ -580,6 +580,40 @@ int meta_extent_put(struct meta *m, u64 ino, u64 pgoff, u32 nr, u64 block,
 			  sums ? sums + joined : NULL);
 }
 
+int meta_extent_hole(struct meta *m, u64 ino, u64 pgoff, u64 last,
+		     u64 *ret_start, u64 *ret_last)
+{
+	struct extent_row row;
+	sqlite3_stmt *s;
+	int err;
+
+	if (pgoff > last)
+		return -ENOENT;
+	err = txn_stmt(m, STMT_EXTENT_RANGE, &s);
+	if (err)
+		return err;
+	bind_u64(s, 1, ino);
+	bind_u64(s, 2, pgoff);
+	bind_u64(s, 3, last);
+
+	*ret_last = last;
+	while ((err = spoil(m, stmt_step(s))) > 0) {
+		err = spoil(m, extent_from_row(s, false, &row));
+		if (err)
+			break;
+		if (row.pgoff > pgoff) {
+			*ret_last = row.pgoff - 1;
+			break;
+		}
+		pgoff = max(pgoff, extent_end(&row));
+	}
+	stmt_end(s);
+	*ret_start = pgoff;
+	if (!err && pgoff > last)
+		err = -ENOENT;
+	return err;
+}
+
 int meta_extent_put_inline(struct meta *m, u64 ino, u64 pgoff, const void *data,
 			   u32 len, meta_freed_fn fn, void *arg)
 {
