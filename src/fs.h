@@ -32,10 +32,10 @@ struct fs;
 #define FS_XATTR_MAX 65536
 
 struct fs_options {
-	u64 cache_size; /* bytes */
-	u64 cache_max;	/* up to where vm/cache_size may go */
+	u64 cache_size;	 /* bytes */
+	u64 cache_max;	 /* up to where vm/cache_size may go */
 	u32 commit_secs; /* 0: no timer */
-	bool writeback; /* cache=writeback: the kernel owns size and times */
+	bool writeback;	 /* cache=writeback: the kernel owns size and times */
 	bool readonly;
 	u64 knobs[KNOB_NR]; /* UINT64_MAX: the default */
 	/* one line for the log; level as syslog(3) */
@@ -164,6 +164,8 @@ void fs_fsyncdir(struct fs *fs, u64 ino, struct fs_done *done);
 /* Everything. */
 void fs_sync(struct fs *fs, struct fs_done *done);
 int fs_sync_wait(struct fs *fs); /* for unmount, tests and the like */
+/* Ask for a commit of everything; never waits. */
+void fs_want_commit(struct fs *fs);
 
 void fs_set_commit_secs(struct fs *fs, u32 secs);
 u32 fs_get_commit_secs(struct fs *fs);
@@ -211,6 +213,10 @@ int fs_files(struct fs *fs, struct fs_file_info **ret_info, size_t *ret_nr);
 int fs_file_info(struct fs *fs, u64 ino, struct fs_file_info *ret);
 /* address_space_map() of @ino into a new string of @nr characters. */
 int fs_file_map(struct fs *fs, u64 ino, u64 pgoff, u64 nr, char *ret);
+
+/* Abort unless what is kept in memory agrees with itself. For tests; a change
+ * that goes on meanwhile is no matter. */
+void fs_check(struct fs *fs);
 
 /* Drop clean pages of a file, or of all when @ino is 0. */
 int fs_drop(struct fs *fs, u64 ino);

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <stdlib.h>
+#include <syslog.h>
+
+#include "fs_internal.h"
+#include "transaction.h"
+
+/* After an error nothing is tried unasked for so long. */
+#define RETRY_NS NSEC_PER_SEC
+/* Commits tried at the end before giving up. */
+#define STOP_TRIES 3
+
+/* ---- asking ---- */
+
+void committer_want(struct committer *c)
+{
+	mutex_lock(&c->lock);
+	c->want = true;
+	waitq_wake_one(&c->wake);
+	mutex_unlock(&c->lock);
+}
+
+void committer_poke(struct committer *c)
+{
+	mutex_lock(&c->lock);
+	c->poked = true;
+	waitq_wake_one(&c->wake);
+	mutex_unlock(&c->lock);
+}
+
+void committer_set_secs(struct committer *c, u32 secs)
+{
+	__atomic_store_n(&c->secs, secs, __ATOMIC_RELAXED);
+	committer_poke(c);
+}
+
+void committer_request(struct committer *c, struct commit_req *req)
+{
+	mutex_lock(&c->lock);
+	c->requests++;
+	list_add_tail(&req->node, &c->waiting);
+	waitq_wake_one(&c->wake);
+	mutex_unlock(&c->lock);
+}
+
+bool committer_ride(struct committer *c, struct commit_req *req)
+{
+	bool rides;
+
+	mutex_lock(&c->lock);
+	rides = c->inflight != 0;
+	if (rides) {
+		c->requests++;
+		list_add_tail(&req->node, &c->riding);
+	}
+	mutex_unlock(&c->lock);
+	return rides;
+}
+
+void committer_wait(struct committer *c, u64 deadline_ns)
+{
+	u64 target;
+
+	mutex_lock(&c->lock);
+	/* one in flight may have cut before what the caller waits for */
+	target = c->ended_nr + (c->inflight ? 2 : 1);
+	c->want = true;
+	waitq_wake_one(&c->wake);
+	while (c->ended_nr < target && !c->stopped) {
+		if (!waitq_wait_until(&c->ended, &c->lock, deadline_ns))
+			break;
+	}
+	mutex_unlock(&c->lock);
+}
+
+int committer_last_err(struct committer *c)
+{
+	int err;
+
+	mutex_lock(&c->lock);
+	err = c->last_err;
+	mutex_unlock(&c->lock);
+	return err;
+}
+
+/* ---- the commit ---- */
+
+bool committer_cut(struct committer *c, u64 epoch)
+{
+	struct commit_req *req;
+	bool all = false;
+
+	mutex_lock(&c->lock);
+	c->inflight = epoch;
+	list_for_each_entry (req, &c->waiting, node)
+		all |= req->all;
+	list_splice_tail(&c->waiting, &c->riding);
+	c->want = false;
+	mutex_unlock(&c->lock);
+	return all;
+}
+
+static void answer(struct commit_req *req, int err)
+{
+	struct handle *h = req->handle;
+	struct fs_done *done = req->done;
+	int ferr = 0;
+
+	if (h && inode_is_reg(h->inode))
+		ferr = file_check_and_advance_wb_err(&h->file);
+	handle_put(h);
+	free(req);
+	done->fn(done, ferr ? ferr : err);
+}
+
+static void answer_all(struct list_head *reqs, int err)
+{
+	while (!list_empty(reqs)) {
+		struct commit_req *req =
+			list_first_entry(reqs, struct commit_req, node);
+
+		list_del(&req->node);
+		answer(req, err);
+	}
+}
+
+/* The commit in flight has ended: tell all who wait for it. */
+static void committer_ended(struct committer *c, int err)
+{
+	struct list_head reqs;
+
+	list_init(&reqs);
+	mutex_lock(&c->lock);
+	c->inflight = 0;
+	c->ended_nr++;
+	c->last_err = err;
+	c->retry_ns = err ? mono_ns() + RETRY_NS : 0;
+	list_splice_tail(&c->riding, &reqs);
+	waitq_wake_all(&c->ended);
+	mutex_unlock(&c->lock);
+
+	lock_assert_none();
+	answer_all(&reqs, err);
+}
+
+static void add(u64 *counter, u64 nr)
+{
+	(void)__atomic_fetch_add(counter, nr, __ATOMIC_RELAXED);
+}
+
+static void set(u64 *figure, u64 value)
+{
+	__atomic_store_n(figure, value, __ATOMIC_RELAXED);
+}
+
+static u64 bytes_written(struct fs *fs)
+{
+	struct volume *v = fs->volume;
+
+	return __atomic_load_n(&v->count.data_write_blocks, __ATOMIC_RELAXED) *
+		       PAGE_SIZE +
+	       meta_bytes_written(v->meta);
+}
+
+static void count_commit(struct fs *fs, struct transaction *t, u64 begin_ns,
+			 u64 begin_bytes, int err)
+{
+	struct committer *c = &fs->committer;
+	u64 ms = (mono_ns() - begin_ns) / NSEC_PER_MSEC;
+	struct commit_stat st;
+
+	commit_stat(t->commit, &st);
+	add(err ? &c->errors : &c->commits, 1);
+	add(&c->total_ms, ms);
+	set(&c->last_ms, ms);
+	set(&c->last_pages, st.pages);
+	set(&c->last_bytes, bytes_written(fs) - begin_bytes);
+}
+
+/* SQLite's memory belongs to the budget. */
+static void charge_meta(struct fs *fs)
+{
+	s64 now = (s64)meta_memory(fs->volume->meta);
+
+	cache_charge(fs->cache, now - fs->charged_meta);
+	fs->charged_meta = now;
+}
+
+static void commit_failed(struct fs *fs, int err)
+{
+	if (fs_readonly(fs))
+		return;
+	fs_log(fs, LOG_ERR, "commit: %s", strerror(-err));
+	if (!meta_failed(fs->volume->meta))
+		return;
+
+	__atomic_store_n(&fs->readonly, true, __ATOMIC_RELEASE);
+	fs_log(fs, LOG_CRIT,
+	       "the database could not be made durable: read-only from now on; "
+	       "unmount and mount again");
+}
+
+static void tidy(struct fs *fs)
+{
+	if (!meta_failed(fs->volume->meta)) {
+		int rc = meta_checkpoint(fs->volume->meta, false);
+
+		if (rc > 0)
+			add(&fs->committer.checkpoints, 1);
+		else if (rc < 0)
+			fs_log(fs, LOG_WARNING, "checkpoint: %s",
+			       strerror(-rc));
+	}
+	charge_meta(fs);
+	if (cache_metadata_over(fs->cache))
+		inode_shrink(fs, false);
+}
+
+static int commit_once(struct fs *fs, bool all)
+{
+	u64 begin_ns = mono_ns(), begin_bytes = bytes_written(fs);
+	struct transaction t;
+	int err;
+
+	err = transaction_init(&t, fs, all);
+	if (err) {
+		/* nothing is cut, but who waits is to hear of it */
+		(void)committer_cut(&fs->committer, fs->ops.epoch);
+		return err;
+	}
+
+	transaction_prewrite(&t);
+	transaction_cut(&t);
+	if (t.nr_ops || t.nr_files)
+		err = fs_readonly(fs) ? -EROFS : transaction_write(&t);
+	else
+		t.visible = true;
+	transaction_end(&t, err);
+	if (err)
+		commit_failed(fs, err);
+	if (t.nr_ops || t.nr_files)
+		count_commit(fs, &t, begin_ns, begin_bytes, err);
+	transaction_done(&t);
+	return err;
+}
+
+static void run_commit(struct committer *c, bool all)
+{
+	int err = commit_once(c->fs, all);
+
+	committer_ended(c, err);
+	tidy(c->fs);
+}
+
+/* ---- the thread ---- */
+
+/* When the timer wants a commit; UINT64_MAX: never. */
+static u64 next_due(struct fs *fs)
+{
+	u32 secs = __atomic_load_n(&fs->committer.secs, __ATOMIC_RELAXED);
+	u64 oldest;
+
+	mutex_lock(&fs->ops.lock);
+	oldest = fs->ops.oldest_ns;
+	mutex_unlock(&fs->ops.lock);
+	if (!oldest || !secs || fs_readonly(fs))
+		return UINT64_MAX;
+	return oldest + secs * NSEC_PER_SEC;
+}
+
+enum work { WORK_NONE, WORK_ASKED, WORK_ALL };
+
+static enum work look_for_work(struct committer *c, u64 due, u64 *ret_until)
+{
+	u64 now = mono_ns();
+
+	*ret_until = UINT64_MAX;
+	if (c->stop)
+		return WORK_ALL;
+	if (c->want)
+		due = 0;
+	if (due != UINT64_MAX)
+		due = max(due, c->retry_ns);
+	if (due <= now)
+		return WORK_ALL;
+	if (!list_empty(&c->waiting))
+		return WORK_ASKED;
+	*ret_until = due;
+	return WORK_NONE;
+}
+
+/* Return: WORK_ASKED or WORK_ALL. */
+static enum work wait_for_work(struct committer *c)
+{
+	enum work work;
+	u64 until;
+
+	do {
+		u64 due = next_due(c->fs);
+
+		mutex_lock(&c->lock);
+		work = look_for_work(c, due, &until);
+		if (work == WORK_NONE && !c->poked) {
+			if (until == UINT64_MAX)
+				waitq_wait(&c->wake, &c->lock);
+			else
+				(void)waitq_wait_until(&c->wake, &c->lock,
+						       until);
+		}
+		c->poked = false;
+		mutex_unlock(&c->lock);
+	} while (work == WORK_NONE);
+	return work;
+}
+
+static bool nothing_pending(struct fs *fs)
+{
+	bool none;
+
+	mutex_lock(&fs->ops.lock);
+	none = list_empty(&fs->ops.open) && list_empty(&fs->ops.dirty);
+	mutex_unlock(&fs->ops.lock);
+	return none;
+}
+
+static bool shall_stop(struct committer *c)
+{
+	bool stop;
+
+	mutex_lock(&c->lock);
+	stop = c->stop;
+	mutex_unlock(&c->lock);
+	return stop;
+}
+
+static void *committer_main(void *arg)
+{
+	struct committer *c = arg;
+	int tries = 0;
+
+	while (tries < STOP_TRIES) {
+		enum work work = wait_for_work(c);
+		bool stop = shall_stop(c);
+
+		run_commit(c, work == WORK_ALL);
+		if (!stop)
+			continue;
+		if (nothing_pending(c->fs) || fs_readonly(c->fs))
+			break;
+		tries++;
+	}
+	return NULL;
+}
+
+void committer_init(struct committer *c, struct fs *fs, u32 secs)
+{
+	c->fs = fs;
+	c->secs = secs;
+	mutex_init(&c->lock, LOCK_LEAF, "committer");
+	waitq_init(&c->wake);
+	waitq_init(&c->ended);
+	list_init(&c->waiting);
+	list_init(&c->riding);
+}
+
+int committer_start(struct committer *c)
+{
+	int err;
+
+	err = pthread_create(&c->thread, NULL, committer_main, c);
+	c->started = !err;
+	return -err;
+}
+
+int committer_stop(struct committer *c)
+{
+	struct list_head late;
+
+	if (!c->started)
+		return 0;
+
+	mutex_lock(&c->lock);
+	c->stop = true;
+	waitq_wake_one(&c->wake);
+	mutex_unlock(&c->lock);
+	(void)pthread_join(c->thread, NULL);
+	c->started = false;
+
+	list_init(&late);
+	mutex_lock(&c->lock);
+	c->stopped = true;
+	list_splice_tail(&c->waiting, &late);
+	waitq_wake_all(&c->ended);
+	mutex_unlock(&c->lock);
+	answer_all(&late, c->last_err);
+	return c->last_err;
+}
+
+void committer_done(struct committer *c)
+{
+	waitq_done(&c->wake);
+	waitq_done(&c->ended);
+	mutex_done(&c->lock);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The committer: one thread, which alone writes SQL.
+ *
+ * It waits for a request (fsync, sync), for the timer, or for the cache asking
+ * for space, and then makes one commit of everything asked for so far:
+ *
+ *	prewrite   big files' DIRTY pages are written while writers go on
+ *	cut        the stop, exclusive: records and files are frozen, the epoch
+ *	           raised; nothing is allocated, read or written
+ *	writeout   frozen pages get slots, or stay for inline; the data file is
+ *	           flushed when a slot was written since its last flush
+ *	replay     one transaction: records, then each file's runs
+ *	sync       COMMIT and xSync of the WAL
+ *	end        pages become CLEAN, records are dropped, freed blocks
+ *	           may be used again, waiters are answered
+ *
+ * All records there are belong to every commit. Content belongs to it when
+ * fsync asked for that file, when a commit point did (rename over an existing
+ * name and the like), or when the commit is one of everything (sync, timer).
+ *
+ * A commit that fails leaves everything as it was before: records go back to
+ * the list, pages stay uncommitted. Waiters get the error. After a failed sync
+ * of the WAL nothing is ever committed again: the filesystem is read-only.
+ */
+#ifndef FOLIO_COMMITTER_H
+#define FOLIO_COMMITTER_H
+
+#include <pthread.h>
+
+#include "base.h"
+#include "cache.h"
+#include "list.h"
+#include "lock.h"
+
+struct fs;
+struct fs_done;
+struct handle;
+struct inode;
+
+/* Somebody who waits for a commit. */
+struct commit_req {
+	struct list_head node;
+	struct fs_done *done;
+	struct handle *handle; /* with a reference; may be NULL */
+	bool all;
+};
+
+struct committer {
+	struct fs *fs; /* constant */
+	pthread_t thread;
+	bool started;
+
+	struct mutex lock; /* a leaf */
+	/* under lock */
+	struct waitq wake;	  /* the thread waits for work */
+	struct waitq ended;	  /* others wait for a commit to end */
+	struct list_head waiting; /* requests for the next cut */
+	struct list_head riding;  /* requests of the commit in flight */
+	u64 inflight;		  /* its epoch, 0: none */
+	u64 ended_nr;		  /* commits ended, well or not */
+	bool want;		  /* commit everything soon */
+	bool poked;		  /* the timer's base changed */
+	bool stop, stopped;
+	int last_err; /* of the last commit */
+	u64 retry_ns; /* after an error nothing by itself before this */
+	u32 secs;     /* timer; 0: none */
+
+	/* counters, atomic */
+	u64 commits, errors, requests, total_ms, last_ms, last_pages,
+		last_bytes, stop_max_us, checkpoints;
+};
+
+void committer_init(struct committer *c, struct fs *fs, u32 secs);
+int committer_start(struct committer *c);
+/* Commit everything, then end the thread. Return: the last commit's error. */
+int committer_stop(struct committer *c);
+void committer_done(struct committer *c);
+
+/* Ask for a commit of everything. Never waits, any lock may be held. */
+void committer_want(struct committer *c);
+/* The first change since a commit came: the timer starts. */
+void committer_poke(struct committer *c);
+void committer_set_secs(struct committer *c, u32 secs);
+
+/* Wait until a commit asked for now has ended, at most until @deadline_ns. */
+void committer_wait(struct committer *c, u64 deadline_ns);
+int committer_last_err(struct committer *c);
+
+/* Put @req to the next cut. Context: stop shared. */
+void committer_request(struct committer *c, struct commit_req *req);
+/* Put it to the commit in flight. Return: false when none is. */
+bool committer_ride(struct committer *c, struct commit_req *req);
+
+/* In the cut of @epoch: what waits belongs to it. Return: was everything
+ * asked for? Context: stop exclusive. */
+bool committer_cut(struct committer *c, u64 epoch);
+
+#endif

@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: MIT */
+/* Content of files: between the cache, the volume and who reads and writes. */
+#include "config.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "fs_internal.h"
+
+/* copy_file_range: a piece, and all that one call does. */
+#define COPY_PIECE ((size_t)256 << 10)
+#define COPY_MAX ((size_t)16 << 20)
+
+/* While bookkeeping is over its share a writer is held up by so much. */
+#define METADATA_PAUSE_NS (50 * NSEC_PER_MSEC)
+
+static struct inode *inode_of(struct address_space *as)
+{
+	return container_of(as, struct inode, mapping);
+}
+
+/* ---- what the cache asks ---- */
+
+/* Pages behind have no committed content: no need to ask the volume. The cut
+ * of a commit raises it before the commit's extents are there. */
+static u64 extent_end(struct inode *inode)
+{
+	u64 end;
+
+	mutex_lock(&inode->lock);
+	end = inode->extent_end;
+	mutex_unlock(&inode->lock);
+	return end;
+}
+
+static int file_read_pages(struct address_space *as, u64 pgoff, u32 nr,
+			   void *const *pages, int *errs)
+{
+	struct inode *inode = inode_of(as);
+
+	if (pgoff < extent_end(inode))
+		return volume_read_pages(inode->fs->volume, inode->ino, pgoff,
+					 nr, pages, errs);
+
+	for (u32 i = 0; i < nr; i++) {
+		memset(pages[i], 0, PAGE_SIZE);
+		errs[i] = 0;
+	}
+	return 0;
+}
+
+static int file_next_extent(struct address_space *as, u64 pgoff,
+			    enum extent_kind *ret_kind, u64 *ret_end)
+{
+	struct inode *inode = inode_of(as);
+
+	if (pgoff < extent_end(inode))
+		return volume_next_extent(inode->fs->volume, inode->ino, pgoff,
+					  ret_kind, ret_end);
+
+	*ret_kind = EXTENT_HOLE;
+	*ret_end = PGOFF_MAX + 1;
+	return 0;
+}
+
+static int file_reserve(struct address_space *as, u32 nr)
+{
+	return volume_reserve(inode_of(as)->fs->volume, nr);
+}
+
+static void file_unreserve(struct address_space *as, u32 nr)
+{
+	blocks_unreserve(inode_of(as)->fs->volume->blocks, nr);
+}
+
+/* In writeback mode the kernel owns the times that writing sets, and sends
+ * them by SETATTR. */
+static void file_content_changed(struct address_space *as, enum change why,
+				 u64 pos, u64 len, void *arg)
+{
+	struct inode *inode = inode_of(as);
+	struct fs *fs = inode->fs;
+	bool times = why == CHANGE_TRUNCATE || why == CHANGE_PUNCH ||
+		     !fs->opt.writeback;
+	bool first;
+
+	(void)pos, (void)len, (void)arg;
+	mutex_lock(&inode->lock);
+	if (times)
+		inode->mtime = inode->ctime = real_ns();
+	first = !inode->dirty_epoch;
+	if (first)
+		inode->dirty_epoch = fs->ops.epoch;
+	mutex_unlock(&inode->lock);
+	if (first)
+		oplist_add_dirty(&fs->ops, inode);
+}
+
+const struct address_space_operations file_mapping_ops = {
+	.read_pages = file_read_pages,
+	.next_extent = file_next_extent,
+	.reserve = file_reserve,
+	.unreserve = file_unreserve,
+	.content_changed = file_content_changed,
+};
+
+/* ---- reserved ranges of fallocate ----
+ *
+ * They wait at the inode, with a reservation, until the commit of the content
+ * makes unwritten extents of what is still a hole then.
+ */
+
+u64 range_set_pages(const struct range_set *set)
+{
+	u64 pgoff = 0, start, last, nr = 0;
+
+	while (range_set_next(set, pgoff, &start, &last)) {
+		nr += last - start + 1;
+		pgoff = last + 1;
+	}
+	return nr;
+}
+
+/* Bring count and reservation to what the sets hold after a change. */
+static u64 settle_prealloc_locked(struct inode *inode, u64 reserved)
+{
+	u64 nr = range_set_pages(&inode->prealloc) +
+		 range_set_pages(&inode->cut_prealloc);
+	u64 excess = inode->nr_prealloc + reserved - nr;
+
+	inode->nr_prealloc = nr;
+	return excess;
+}
+
+static int prealloc_add(struct inode *inode, u64 start, u64 last)
+{
+	struct volume *v = inode->fs->volume;
+	u64 nr = last - start + 1;
+	u64 excess;
+	int err;
+
+	err = volume_reserve(v, nr);
+	if (err)
+		return err;
+
+	mutex_lock(&inode->lock);
+	err = range_set_add(&inode->prealloc, start, last);
+	excess = settle_prealloc_locked(inode, nr);
+	mutex_unlock(&inode->lock);
+	blocks_unreserve(v->blocks, excess);
+	return err;
+}
+
+static int prealloc_clip(struct inode *inode, u64 start, u64 last)
+{
+	u64 excess;
+	int err;
+
+	mutex_lock(&inode->lock);
+	err = range_set_remove(&inode->prealloc, start, last);
+	excess = settle_prealloc_locked(inode, 0);
+	mutex_unlock(&inode->lock);
+	if (excess)
+		blocks_unreserve(inode->fs->volume->blocks, excess);
+	return err;
+}
+
+/* ---- size ---- */
+
+/* The content is as before, but a commit has something to do. */
+static void note_change(struct inode *inode)
+{
+	struct fs *fs = inode->fs;
+
+	down_read(&fs->stop);
+	file_content_changed(&inode->mapping, CHANGE_TRUNCATE, 0, 0, NULL);
+	up_read(&fs->stop);
+}
+
+int inode_truncate(struct inode *inode, u64 size)
+{
+	bool same = size == i_size_read(&inode->mapping);
+	int err;
+
+	err = prealloc_clip(inode, bytes_to_pages(size), PGOFF_MAX);
+	if (!err)
+		err = cache_truncate(&inode->mapping, size, NULL);
+	if (!err && same)
+		note_change(inode);
+	return err;
+}
+
+/* ---- opening ---- */
+
+static int open_truncate(struct inode *inode)
+{
+	int err;
+
+	err = fs_may_change(inode->fs, true);
+	if (err)
+		return err;
+
+	down_write(&inode->rwsem);
+	err = inode_truncate(inode, 0);
+	up_write(&inode->rwsem);
+	return err ? err : inode_drop_setid(inode);
+}
+
+int fs_openf(struct fs *fs, u64 ino, int flags, pid_t pid, u64 *ret_fh)
+{
+	bool writes = (flags & O_ACCMODE) != O_RDONLY;
+	struct inode *inode = NULL;
+	int err;
+
+	if (fs_readonly(fs) && (writes || flags & O_TRUNC))
+		return -EROFS;
+	err = inode_get_ino(fs, ino, &inode);
+	if (err)
+		return err;
+
+	if (inode_is_dir(inode))
+		err = -EISDIR;
+	else if (!inode_is_reg(inode))
+		err = -ENXIO;
+	else if (flags & O_TRUNC)
+		err = open_truncate(inode);
+	if (!err)
+		err = handle_open(fs, inode, flags & ~O_TRUNC, pid, ret_fh);
+	if (err)
+		inode_put(inode);
+	return err;
+}
+
+int fs_release(struct fs *fs, u64 fh)
+{
+	return handle_close(fs, fh);
+}
+
+/* An open regular file. */
+static int get_file(struct fs *fs, u64 fh, struct handle **ret)
+{
+	struct handle *h = handle_get(fs, fh);
+
+	if (!h)
+		return -EBADF;
+	if (!inode_is_reg(h->inode)) {
+		handle_put(h);
+		return -EISDIR;
+	}
+	*ret = h;
+	return 0;
+}
+
+/* ---- reading and writing ---- */
+
+ssize_t fs_read(struct fs *fs, u64 fh, u64 pos, size_t len,
+		struct cache_read *rd)
+{
+	struct handle *h = NULL;
+	ssize_t n;
+
+	n = get_file(fs, fh, &h);
+	if (n)
+		return n;
+
+	n = cache_read(&h->file, pos, len, rd);
+	handle_put(h);
+	return n;
+}
+
+static bool has_setid(struct inode *inode)
+{
+	bool any;
+
+	mutex_lock(&inode->lock);
+	any = inode->mode != mode_without_setid(inode->mode);
+	mutex_unlock(&inode->lock);
+	return any;
+}
+
+/*
+ * In writeback mode the kernel extends files by itself and its late writes
+ * tell us so; the cache takes a late write as one that must not extend.
+ */
+static int extend_for_late(struct inode *inode, u64 end)
+{
+	if (!inode->fs->opt.writeback || end <= i_size_read(&inode->mapping))
+		return 0;
+	return cache_truncate(&inode->mapping, end, NULL);
+}
+
+static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,
+			  unsigned flags)
+{
+	struct inode *inode = inode_of(f->mapping);
+	int err = 0;
+
+	if (fs_readonly(inode->fs))
+		return -EROFS;
+	if (pos > (u64)INT64_MAX || len > (u64)INT64_MAX - pos)
+		return -EFBIG;
+
+	if (flags & CACHE_WRITE_WRITEPAGE)
+		err = extend_for_late(inode, pos + len);
+	else if (has_setid(inode))
+		err = inode_drop_setid(inode);
+	if (err)
+		return err;
+	return cache_write(f, pos, buf, len, flags, NULL, NULL);
+}
+
+/* Is there anything that a commit could free blocks by? */
+static bool commit_may_free(struct fs *fs)
+{
+	struct oplist *l = &fs->ops;
+	struct blocks_stat st;
+	bool any;
+
+	mutex_lock(&l->lock);
+	any = l->nr_open || l->nr_frozen || l->nr_dirty;
+	mutex_unlock(&l->lock);
+	blocks_stat(fs->volume->blocks, &st);
+	return any || st.deferred;
+}
+
+ssize_t fs_write(struct fs *fs, u64 fh, u64 pos, const void *buf, size_t len,
+		 unsigned flags, u64 *ret_pause_ns, bool *ret_retry)
+{
+	bool late = flags & CACHE_WRITE_WRITEPAGE;
+	struct handle *h = NULL;
+	ssize_t n;
+
+	*ret_pause_ns = 0;
+	*ret_retry = false;
+	n = get_file(fs, fh, &h);
+	if (n)
+		return n;
+
+	n = write_file(&h->file, pos, buf, len, flags);
+	if (n > 0 && !late) {
+		*ret_pause_ns = cache_balance_dirty(
+			&h->inode->mapping, (u32)bytes_to_pages((u64)n));
+		if (cache_metadata_over(fs->cache))
+			*ret_pause_ns =
+				max(*ret_pause_ns, (u64)METADATA_PAUSE_NS);
+	}
+	if (n == -ENOSPC && !late)
+		*ret_retry = commit_may_free(fs);
+	handle_put(h);
+	return n;
+}
+
+ssize_t fs_write_ino(struct fs *fs, u64 ino, u64 pos, const void *buf,
+		     size_t len, unsigned flags)
+{
+	struct inode *inode = NULL;
+	struct file f;
+	ssize_t n;
+
+	n = inode_get_ino(fs, ino, &inode);
+	if (n)
+		return n;
+
+	n = -EISDIR;
+	if (inode_is_reg(inode)) {
+		file_init(&f, &inode->mapping);
+		n = write_file(&f, pos, buf, len, flags);
+		file_done(&f);
+	}
+	inode_put(inode);
+	return n;
+}
+
+int fs_flush(struct fs *fs, u64 fh)
+{
+	struct handle *h = NULL;
+	int err;
+
+	err = get_file(fs, fh, &h);
+	if (err)
+		return err;
+
+	err = file_check_and_advance_wb_err(&h->file);
+	handle_put(h);
+	return err;
+}
+
+/* ---- fallocate ---- */
+
+/* Whole pages within [pos, pos + len); false: none. */
+static bool inner_pages(u64 pos, u64 len, u64 *ret_start, u64 *ret_last)
+{
+	u64 start = bytes_to_pages(pos);
+	u64 end = (pos + len) >> PAGE_SHIFT;
+
+	*ret_start = start;
+	*ret_last = end - 1;
+	return start < end;
+}
+
+static int punch(struct inode *inode, u64 pos, u64 len)
+{
+	u64 start, last;
+	int err = 0;
+
+	if (inner_pages(pos, len, &start, &last))
+		err = prealloc_clip(inode, start, last);
+	return err ? err : cache_punch(&inode->mapping, pos, len, NULL);
+}
+
+/* Context: rwsem held exclusive. */
+static int fallocate_locked(struct inode *inode, int mode, u64 pos, u64 len)
+{
+	u64 end = pos + len;
+	int err = 0;
+
+	if (mode & FALLOC_FL_PUNCH_HOLE)
+		return punch(inode, pos, len);
+
+	if (mode & FALLOC_FL_ZERO_RANGE)
+		err = punch(inode, pos, len);
+	if (!err)
+		err = prealloc_add(inode, pos >> PAGE_SHIFT,
+				   (end - 1) >> PAGE_SHIFT);
+	if (err)
+		return err;
+
+	if (!(mode & FALLOC_FL_KEEP_SIZE) && end > i_size_read(&inode->mapping))
+		return cache_truncate(&inode->mapping, end, NULL);
+	note_change(inode);
+	return 0;
+}
+
+static int check_fallocate(int mode, u64 pos, u64 len)
+{
+	int kind = mode & ~FALLOC_FL_KEEP_SIZE;
+
+	if (kind && kind != FALLOC_FL_PUNCH_HOLE &&
+	    kind != FALLOC_FL_ZERO_RANGE)
+		return -EOPNOTSUPP;
+	if (kind == FALLOC_FL_PUNCH_HOLE && !(mode & FALLOC_FL_KEEP_SIZE))
+		return -EOPNOTSUPP;
+	if (!len)
+		return -EINVAL;
+	if (pos > (u64)INT64_MAX || len > (u64)INT64_MAX - pos)
+		return -EFBIG;
+	return 0;
+}
+
+int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len)
+{
+	struct handle *h = NULL;
+	int err;
+
+	err = check_fallocate(mode, pos, len);
+	if (!err)
+		err = fs_may_change(fs, mode & FALLOC_FL_PUNCH_HOLE);
+	if (!err)
+		err = get_file(fs, fh, &h);
+	if (err)
+		return err;
+
+	down_write(&h->inode->rwsem);
+	err = fallocate_locked(h->inode, mode, pos, len);
+	up_write(&h->inode->rwsem);
+	if (!err)
+		err = inode_drop_setid(h->inode);
+	handle_put(h);
+	return err;
+}
+
+/* ---- seeking, copying ---- */
+
+s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence)
+{
+	struct handle *h = NULL;
+	s64 rc;
+
+	if (whence != SEEK_DATA && whence != SEEK_HOLE)
+		return -EINVAL;
+	rc = get_file(fs, fh, &h);
+	if (rc)
+		return rc;
+
+	rc = cache_seek(&h->inode->mapping, pos, whence);
+	handle_put(h);
+	return rc;
+}
+
+/* One piece through @buf: no page of the source is held while the destination
+ * waits for space. Return: bytes, 0 at the end, -errno. */
+static ssize_t copy_piece(struct handle *in, u64 pos_in, struct handle *out,
+			  u64 pos_out, void *buf, size_t len)
+{
+	ssize_t n = cache_read_copy(&in->file, pos_in, buf, len);
+
+	if (n <= 0)
+		return n;
+	return write_file(&out->file, pos_out, buf, (size_t)n, 0);
+}
+
+static ssize_t copy_range(struct handle *in, u64 pos_in, struct handle *out,
+			  u64 pos_out, size_t len)
+{
+	void *buf = malloc(COPY_PIECE);
+	ssize_t n = 0;
+	size_t done = 0;
+
+	if (!buf)
+		return -ENOMEM;
+
+	while (done < len) {
+		n = copy_piece(in, pos_in + done, out, pos_out + done, buf,
+			       min(len - done, COPY_PIECE));
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	free(buf);
+	return done ? (ssize_t)done : n;
+}
+
+ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
+			   u64 pos_out, size_t len)
+{
+	struct handle *in = NULL, *out = NULL;
+	ssize_t n;
+
+	len = min(len, COPY_MAX);
+	n = get_file(fs, fh_in, &in);
+	if (n)
+		return n;
+	n = get_file(fs, fh_out, &out);
+	if (n) {
+		handle_put(in);
+		return n;
+	}
+
+	if (pos_in > (u64)INT64_MAX - len || pos_out > (u64)INT64_MAX - len)
+		n = -EFBIG;
+	else if (in->inode == out->inode && pos_in < pos_out + len &&
+		 pos_out < pos_in + len)
+		n = -EINVAL;
+	else
+		n = copy_range(in, pos_in, out, pos_out, len);
+	handle_put(out);
+	handle_put(in);
+	return n;
+}

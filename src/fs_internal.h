@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files that make up fs.h share among themselves. */
+#ifndef FOLIO_FS_INTERNAL_H
+#define FOLIO_FS_INTERNAL_H
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "committer.h"
+#include "fs.h"
+#include "handle.h"
+#include "inode.h"
+#include "oplist.h"
+
+struct fs {
+	/* constant */
+	struct volume *volume;
+	struct cache *cache;
+	struct fs_options opt;
+
+	struct rwsem stop;
+	struct mutex rename_mutex;
+	struct inode_table inodes;
+	struct oplist ops;
+	struct handle_table handles;
+	struct committer committer;
+
+	/* atomic */
+	u64 next_dentry_id;
+	s64 charged_meta; /* what SQLite was last seen to hold */
+	bool readonly;
+};
+
+#define FS_CONTROL_NAME ".foliofs"
+
+static inline u64 mono_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
+static inline s64 real_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	return (s64)ts.tv_sec * (s64)NSEC_PER_SEC + ts.tv_nsec;
+}
+
+static inline struct timespec ns_to_timespec(s64 ns)
+{
+	s64 sec = ns / (s64)NSEC_PER_SEC;
+	s64 rem = ns % (s64)NSEC_PER_SEC;
+
+	if (rem < 0) {
+		rem += (s64)NSEC_PER_SEC;
+		sec--;
+	}
+	return (struct timespec){.tv_sec = sec, .tv_nsec = rem};
+}
+
+/* Years past 2262 or before 1677 become the last or first there is. */
+static inline s64 timespec_to_ns(const struct timespec *ts)
+{
+	s64 ns;
+
+	if (__builtin_mul_overflow((s64)ts->tv_sec, (s64)NSEC_PER_SEC, &ns) ||
+	    __builtin_add_overflow(ns, (s64)ts->tv_nsec, &ns))
+		return ts->tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	return ns;
+}
+
+static inline bool fs_readonly(struct fs *fs)
+{
+	return __atomic_load_n(&fs->readonly, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * May a change begin? -EROFS, and after waiting a bounded time for commits
+ * when too much is pending -ENOSPC. @frees: a removal, which is let through
+ * longer. Context: no locks held.
+ */
+int fs_may_change(struct fs *fs, bool frees);
+
+/* file.c: what the cache asks of an inode */
+extern const struct address_space_operations file_mapping_ops;
+
+/* Set-id bits go when the content or the owner changes, as in Linux
+ * setattr_should_drop_suidgid(). Return: @mode without them. */
+static inline u32 mode_without_setid(u32 mode)
+{
+	if (!S_ISREG(mode))
+		return mode;
+	mode &= ~(u32)S_ISUID;
+	if (mode & S_IXGRP)
+		mode &= ~(u32)S_ISGID;
+	return mode;
+}
+
+/* ---- file.c, attr.c ---- */
+
+/* Set the size. Context: rwsem held exclusive. */
+int inode_truncate(struct inode *inode, u64 size);
+/* The content changes: set-id bits go. Context: no locks held. */
+int inode_drop_setid(struct inode *inode);
+/* Pages of a set of ranges. */
+u64 range_set_pages(const struct range_set *set);
+
+/* ---- namei.c ---- */
+
+struct entry {
+	u64 ino, id;
+	u32 type;
+};
+
+/* A name that may be: 0, -EINVAL, -ENAMETOOLONG. */
+int namei_check(const char *name);
+bool namei_is_dots(const char *name);
+/* The control files' folder, which is not ours. */
+bool namei_is_control(u64 parent, const char *name);
+int namei_get_dir(struct fs *fs, u64 ino, struct inode **ret);
+
+/* Look @name up in @dir. Context: dir->rwsem held. Return: 0, -ENOENT ... */
+int namei_find(struct inode *dir, const char *name, struct entry *ret);
+/* Has the folder an entry? Context: rwsem held. Return: 1, 0, -errno. */
+int namei_any(struct inode *dir);
+/* The folder's parent, for ".." and for the rename of folders.
+ * Context: may sleep. Return: 0 or -errno. */
+int namei_parent(struct inode *dir, u64 *ret_parent);
+
+/* The next cookie of an entry. */
+u64 namei_new_id(struct fs *fs);
+
+/* Within the stop: */
+/* A name was added to or removed from @dir: times, nlink, a record. */
+void namei_touch_dir(struct ns_change *ch, struct inode *dir, int links);
+/* nlink and ctime, without a record. */
+void namei_touch(struct ns_change *ch, struct inode *inode, int links);
+void namei_set_parent(struct inode *inode, u64 parent);
+/* One name less, with a record. inode_prepare_delete() was done. */
+void namei_unlink(struct ns_change *ch, struct inode *inode);
+/* The content of @inode is to be committed no later than the name that it is
+ * getting now. Return: false when there is nothing to commit. */
+bool namei_commit_point(struct inode *inode);
+
+#endif

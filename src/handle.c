@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <stdlib.h>
+
+#include "fs_internal.h"
+
+void handle_table_init(struct handle_table *t, struct fs *fs)
+{
+	t->fs = fs;
+	mutex_init(&t->lock, LOCK_LEAF, "handle table");
+}
+
+void handle_table_done(struct handle_table *t)
+{
+	for (u64 i = 0; i < t->cap; i++) {
+		if (t->slots[i])
+			(void)handle_close(t->fs, i + 1);
+	}
+	cache_charge(t->fs->cache, -(s64)(t->cap * sizeof(*t->slots)));
+	free(t->slots);
+	mutex_done(&t->lock);
+}
+
+static int grow_locked(struct handle_table *t)
+{
+	u64 cap = t->cap ? t->cap * 2 : 64;
+	struct handle **slots = realloc(t->slots, cap * sizeof(*slots));
+
+	if (!slots)
+		return -ENOMEM;
+
+	memset(slots + t->cap, 0, (cap - t->cap) * sizeof(struct handle *));
+	cache_charge(t->fs->cache, (s64)((cap - t->cap) * sizeof(*slots)));
+	t->slots = slots;
+	t->cap = cap;
+	return 0;
+}
+
+static int install(struct handle_table *t, struct handle *h, u64 *ret_fh)
+{
+	int err = 0;
+	u64 i;
+
+	mutex_lock(&t->lock);
+	for (i = t->first_free; i < t->cap && t->slots[i]; i++)
+		;
+	if (i == t->cap)
+		err = grow_locked(t);
+	if (!err) {
+		t->slots[i] = h;
+		t->first_free = i + 1;
+		t->nr++;
+		*ret_fh = i + 1;
+	}
+	mutex_unlock(&t->lock);
+	return err;
+}
+
+static void count_open(struct inode *inode, int nr)
+{
+	struct inode_table *t = &inode->fs->inodes;
+
+	mutex_lock(&t->lock);
+	inode->opens += (u32)nr;
+	mutex_unlock(&t->lock);
+}
+
+int handle_open(struct fs *fs, struct inode *inode, int flags, pid_t pid,
+		u64 *ret_fh)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+	int err;
+
+	if (!h)
+		return -ENOMEM;
+
+	h->inode = inode;
+	h->flags = flags;
+	h->pid = pid;
+	h->refs = 1;
+	if (inode_is_reg(inode))
+		file_init(&h->file, &inode->mapping);
+
+	err = install(&fs->handles, h, ret_fh);
+	if (err) {
+		if (inode_is_reg(inode))
+			file_done(&h->file);
+		free(h);
+		return err;
+	}
+	count_open(inode, 1);
+	cache_charge(fs->cache, sizeof(*h));
+	return 0;
+}
+
+struct handle *handle_get(struct fs *fs, u64 fh)
+{
+	struct handle_table *t = &fs->handles;
+	struct handle *h = NULL;
+
+	mutex_lock(&t->lock);
+	if (fh && fh <= t->cap)
+		h = t->slots[fh - 1];
+	if (h)
+		h->refs++;
+	mutex_unlock(&t->lock);
+	return h;
+}
+
+void handle_put(struct handle *h)
+{
+	struct handle_table *t;
+	bool last;
+
+	if (!h)
+		return;
+
+	t = &h->inode->fs->handles;
+	mutex_lock(&t->lock);
+	last = --h->refs == 0;
+	mutex_unlock(&t->lock);
+	if (!last)
+		return;
+
+	if (inode_is_reg(h->inode))
+		file_done(&h->file);
+	count_open(h->inode, -1);
+	cache_charge(t->fs->cache, -(s64)sizeof(*h));
+	inode_put(h->inode);
+	free(h);
+}
+
+int handle_close(struct fs *fs, u64 fh)
+{
+	struct handle_table *t = &fs->handles;
+	struct handle *h = NULL;
+
+	mutex_lock(&t->lock);
+	if (fh && fh <= t->cap)
+		h = t->slots[fh - 1];
+	if (h) {
+		t->slots[fh - 1] = NULL;
+		t->first_free = min(t->first_free, fh - 1);
+		t->nr--;
+	}
+	mutex_unlock(&t->lock);
+	if (!h)
+		return -EBADF;
+
+	handle_put(h);
+	return 0;
+}
+
+u64 handle_nr(struct fs *fs)
+{
+	u64 nr;
+
+	mutex_lock(&fs->handles.lock);
+	nr = fs->handles.nr;
+	mutex_unlock(&fs->handles.lock);
+	return nr;
+}

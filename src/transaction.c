@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <stdlib.h>
+#include <syslog.h>
+
+#include "fs_internal.h"
+#include "transaction.h"
+
+/* Files with more DIRTY pages than this are written before the cut. */
+#define PREWRITE_PAGES 256
+#define PREWRITE_FILES 64
+
+/*
+ * Inline pages. A page in a row costs its bytes twice (WAL, then meta.db) but
+ * saves the flush of the data file, which is the dearer half of a small
+ * fsync. So: a commit of few files keeps up to INLINE_PAGES pages of each in
+ * rows; a commit of many files flushes anyway, and one flush for all is cheap.
+ */
+#define INLINE_PAGES 4
+#define INLINE_FILES 16
+
+#define FLUSH_TRIES 3
+
+/* Unwritten extents have no sums and may be long. */
+#define TAKE_MAX (1u << 20)
+
+int transaction_init(struct transaction *t, struct fs *fs, bool all)
+{
+	*t = (struct transaction){.fs = fs, .all = all};
+	list_init(&t->ops);
+	list_init(&t->files);
+	t->commit = commit_new(fs->cache);
+	return t->commit ? 0 : -ENOMEM;
+}
+
+void transaction_done(struct transaction *t)
+{
+	commit_free(t->commit);
+	free(t->taken);
+}
+
+/* ---- prewrite ---- */
+
+static bool included(const struct transaction *t, const struct inode *inode,
+		     u64 epoch)
+{
+	return t->all || inode->must || inode->include_epoch == epoch;
+}
+
+/* Big files that the cut will take, each with a reference. */
+static u32 find_big(struct transaction *t, struct inode **ret)
+{
+	struct oplist *l = &t->fs->ops;
+	struct address_space_stat st;
+	struct inode *inode;
+	bool take;
+	u32 nr = 0;
+
+	mutex_lock(&l->lock);
+	list_for_each_entry (inode, &l->dirty, dirty) {
+		if (nr == PREWRITE_FILES)
+			break;
+		mutex_lock(&inode->lock);
+		take = included(t, inode, l->epoch);
+		mutex_unlock(&inode->lock);
+		if (!take)
+			continue;
+		address_space_stat(&inode->mapping, &st);
+		if (st.nr_dirty <= PREWRITE_PAGES)
+			continue;
+		inode_get(inode);
+		ret[nr++] = inode;
+	}
+	mutex_unlock(&l->lock);
+	return nr;
+}
+
+void transaction_prewrite(struct transaction *t)
+{
+	struct inode *big[PREWRITE_FILES];
+	u32 nr = find_big(t, big);
+
+	for (u32 i = 0; i < nr; i++) {
+		/* an error shows again, for good, in the write-out */
+		(void)commit_prewrite(t->fs->cache, &big[i]->mapping);
+		inode_put(big[i]);
+	}
+}
+
+/* ---- cut ---- */
+
+/* One past the last page that the file may have a committed extent for. */
+static u64 content_end(const struct inode *inode)
+{
+	u64 end = bytes_to_pages(inode->cut_size);
+	u64 pgoff = 0, last;
+
+	while (range_set_next(&inode->cut_prealloc, pgoff, NULL, &last)) {
+		end = max(end, last + 1);
+		pgoff = last + 1;
+	}
+	return end;
+}
+
+static void cut_file(struct transaction *t, struct inode *inode)
+{
+	struct oplist *l = &t->fs->ops;
+
+	commit_add(t->commit, &inode->mapping);
+	mutex_lock(&inode->lock);
+	inode->committing = t->epoch;
+	inode->dirty_epoch = 0;
+	inode->cut_must = inode->must;
+	inode->must = false;
+	inode->cut_mtime = inode->mtime;
+	inode->cut_ctime = inode->ctime;
+	inode->cut_size = i_size_read(&inode->mapping);
+	range_set_move(&inode->prealloc, &inode->cut_prealloc);
+	inode->extent_end = max(inode->extent_end, content_end(inode));
+	mutex_unlock(&inode->lock);
+
+	inode->seen = false;
+	list_del(&inode->dirty);
+	l->nr_dirty--;
+	list_add_tail(&inode->commit_node, &t->files);
+	t->nr_files++;
+}
+
+static void cut_locked(struct transaction *t)
+{
+	struct oplist *l = &t->fs->ops;
+	struct inode *inode, *tmp;
+
+	t->epoch = l->epoch;
+	list_for_each_entry_safe (inode, tmp, &l->dirty, dirty) {
+		if (included(t, inode, t->epoch))
+			cut_file(t, inode);
+	}
+	t->nr_ops = l->nr_open;
+	oplist_freeze(l, &t->ops);
+	if (list_empty(&l->dirty))
+		l->oldest_ns = 0;
+}
+
+void transaction_cut(struct transaction *t)
+{
+	struct fs *fs = t->fs;
+	u64 begin, us;
+
+	down_write(&fs->stop);
+	begin = mono_ns();
+	t->all |= committer_cut(&fs->committer, fs->ops.epoch);
+	mutex_lock(&fs->ops.lock);
+	cut_locked(t);
+	mutex_unlock(&fs->ops.lock);
+	us = (mono_ns() - begin) / 1000;
+	up_write(&fs->stop);
+
+	if (us > fs->committer.stop_max_us)
+		__atomic_store_n(&fs->committer.stop_max_us, us,
+				 __ATOMIC_RELAXED);
+}
+
+/* ---- write-out ---- */
+
+/* Everything in slots is to be durable before rows refer to it; see
+ * volume_flush() about those that a failed flush may have lost. */
+static int flush_slots(struct transaction *t)
+{
+	struct volume *v = t->fs->volume;
+	int err = 0;
+
+	for (int i = 0; i < FLUSH_TRIES; i++) {
+		u64 upto = __atomic_load_n(&v->lost_upto, __ATOMIC_ACQUIRE);
+		u64 after = __atomic_load_n(&v->lost_after, __ATOMIC_ACQUIRE);
+
+		err = upto ? commit_reslot(t->commit, after, upto) : 0;
+		if (err)
+			break;
+		if (commit_max_epoch(t->commit) <=
+		    __atomic_load_n(&v->flushed_epoch, __ATOMIC_ACQUIRE))
+			return 0;
+		err = volume_flush(v);
+		if (!err)
+			return 0;
+		fs_log(t->fs, LOG_WARNING, "flushing data: %s", strerror(-err));
+	}
+	return err;
+}
+
+static int write_out(struct transaction *t)
+{
+	u32 nr_inline = t->nr_files <= INLINE_FILES ? INLINE_PAGES : 0;
+	int err;
+
+	if (!t->nr_files)
+		return 0;
+
+	err = commit_writeout(t->commit, nr_inline);
+	return err ? err : flush_slots(t);
+}
+
+/* ---- replay ---- */
+
+/* Blocks that rows of this transaction let go. That it cannot be noted leaves
+ * them used until the next mount, which is safe. */
+static int freed(void *arg, u64 block, u64 nr)
+{
+	struct transaction *t = arg;
+
+	(void)blocks_free_deferred(t->fs->volume->blocks, t->epoch, block, nr);
+	return 0;
+}
+
+static void row_from_op(const struct op_inode *op, struct inode_row *row)
+{
+	const struct inode *inode = op->inode;
+
+	*row = (struct inode_row){
+		.ino = inode->ino,
+		.mode = op->mode,
+		.uid = op->uid,
+		.gid = op->gid,
+		.nlink = op->nlink,
+		.size = inode->csize,
+		.atime = op->atime,
+		.mtime = op->mtime,
+		.ctime = op->ctime,
+		.btime = inode->btime,
+		.rdev = inode->rdev,
+		.flags = op->flags,
+		.generation = inode->generation,
+	};
+}
+
+/* Did the cut find uncommitted content, be it in this commit or not? Its size
+ * and times then go with it and not with the record. */
+static bool content_was_dirty(struct transaction *t, struct inode *inode)
+{
+	bool dirty;
+
+	mutex_lock(&inode->lock);
+	dirty = inode->committing == t->epoch ||
+		(inode->dirty_epoch && inode->dirty_epoch <= t->epoch);
+	mutex_unlock(&inode->lock);
+	return dirty;
+}
+
+static int replay_create(struct transaction *t, const struct op_inode *op,
+			 struct inode_row *row)
+{
+	struct meta *m = t->fs->volume->meta;
+	const char *target = op->inode->target;
+	int err;
+
+	if (content_was_dirty(t, op->inode))
+		row->mtime = row->ctime = row->btime;
+	err = meta_inode_put(m, row);
+	if (!err && target)
+		err = meta_symlink_put(m, row->ino, target, strlen(target));
+	return err;
+}
+
+static int replay_delete(struct transaction *t, const struct op_inode *op)
+{
+	struct meta *m = t->fs->volume->meta;
+	int err;
+
+	if (op->what & OP_INODE_CREATE)
+		return 0;
+
+	err = meta_inode_delete(m, op->inode->ino, freed, t);
+	return err ? err : meta_orphan_delete(m, op->inode->ino);
+}
+
+static int replay_inode(struct transaction *t, const struct op_inode *op)
+{
+	struct meta *m = t->fs->volume->meta;
+	struct inode_row row;
+	int err;
+
+	if (op->what & OP_INODE_DELETE)
+		return replay_delete(t, op);
+
+	row_from_op(op, &row);
+	if (op->what & OP_INODE_CREATE)
+		err = replay_create(t, op, &row);
+	else if (content_was_dirty(t, op->inode))
+		err = meta_inode_put_attr(m, &row);
+	else
+		err = meta_inode_put(m, &row);
+	if (!err && (op->what & OP_INODE_ORPHAN))
+		err = meta_orphan_put(m, row.ino);
+	return err;
+}
+
+static int replay_name(struct transaction *t, const struct name *name)
+{
+	struct meta *m = t->fs->volume->meta;
+	struct dentry_row row;
+
+	if (!name->ino)
+		return meta_dentry_delete(m, name->parent, name->str,
+					  name->len);
+
+	row.id = name->id;
+	row.ino = name->ino;
+	row.type = name->type;
+	row.len = name->len;
+	memcpy(row.name, name->str, name->len + 1u);
+	return meta_dentry_put(m, name->parent, &row);
+}
+
+static int replay_xattr(struct transaction *t, const struct op_xattr *x)
+{
+	struct meta *m = t->fs->volume->meta;
+
+	if (!x->present)
+		return meta_xattr_delete(m, x->ino, x->name);
+	return meta_xattr_put(m, x->ino, x->name, x->value, x->len);
+}
+
+static int replay_one(struct transaction *t, struct op *op)
+{
+	switch (op->kind) {
+	case OP_INODE:
+		return replay_inode(t, container_of(op, struct op_inode, op));
+	case OP_NAME:
+		return replay_name(t,
+				   &container_of(op, struct op_name, op)->name);
+	default:
+		return replay_xattr(t, container_of(op, struct op_xattr, op));
+	}
+}
+
+static int replay_ops(struct transaction *t)
+{
+	struct op *op;
+	int err = 0;
+
+	list_for_each_entry (op, &t->ops, node) {
+		err = replay_one(t, op);
+		if (err)
+			break;
+	}
+	return err;
+}
+
+/* ---- content ---- */
+
+static int take_blocks(struct transaction *t, u64 want, u64 *ret_start,
+		       u32 *ret_nr)
+{
+	struct blocks *b = t->fs->volume->blocks;
+
+	if (t->nr_taken == t->cap_taken) {
+		u32 cap = t->cap_taken ? t->cap_taken * 2 : 16;
+		struct block_run *taken =
+			realloc(t->taken, cap * sizeof(*taken));
+
+		if (!taken)
+			return -ENOMEM;
+		t->taken = taken;
+		t->cap_taken = cap;
+	}
+	if (blocks_alloc(b, (u32)min(want, (u64)TAKE_MAX), ret_start, ret_nr))
+		return -ENOSPC;
+	t->taken[t->nr_taken++] = (struct block_run){*ret_start, *ret_nr};
+	return 0;
+}
+
+/* Give the hole [pgoff, last] blocks that read as zeros. */
+static int fill_hole(struct transaction *t, u64 ino, u64 pgoff, u64 last)
+{
+	int err = 0;
+
+	while (!err && pgoff <= last) {
+		u64 block;
+		u32 nr;
+
+		err = take_blocks(t, last - pgoff + 1, &block, &nr);
+		if (err)
+			break;
+		err = meta_extent_put(t->fs->volume->meta, ino, pgoff, nr,
+				      block, META_EXTENT_UNWRITTEN, NULL, freed,
+				      t);
+		pgoff += nr;
+	}
+	return err;
+}
+
+/* Make unwritten extents of what fallocate() asked for and nothing stands at,
+ * this commit's own pages included. */
+static int fill_range(struct transaction *t, u64 ino, u64 pgoff, u64 last)
+{
+	u64 start, end;
+	int err;
+
+	for (;;) {
+		err = meta_extent_hole(t->fs->volume->meta, ino, pgoff, last,
+				       &start, &end);
+		if (!err)
+			err = fill_hole(t, ino, start, end);
+		if (err)
+			return err == -ENOENT ? 0 : err;
+		pgoff = end + 1;
+	}
+}
+
+static int fill_prealloc(struct transaction *t, struct inode *inode)
+{
+	u64 pgoff = 0, start, last;
+	int err = 0;
+
+	while (!err &&
+	       range_set_next(&inode->cut_prealloc, pgoff, &start, &last)) {
+		err = fill_range(t, inode->ino, start, last);
+		pgoff = last + 1;
+	}
+	return err;
+}
+
+/* Zeros at the end of an inline page need not be stored. */
+static u32 inline_len(const u8 *page)
+{
+	u32 len = PAGE_SIZE;
+
+	while (len && !page[len - 1])
+		len--;
+	return len;
+}
+
+static int apply_run(struct transaction *t, const struct commit_run *run)
+{
+	struct inode *inode = container_of(run->as, struct inode, mapping);
+	struct meta *m = t->fs->volume->meta;
+	u64 ino = inode->ino;
+
+	switch (run->kind) {
+	case COMMIT_FILE:
+		inode->seen = true;
+		return meta_inode_put_content(
+			m, ino, run->size, inode->cut_mtime, inode->cut_ctime);
+	case COMMIT_PUNCH:
+		return meta_extent_punch(m, ino, run->pgoff,
+					 run->pgoff + run->nr - 1, freed, t);
+	case COMMIT_SLOTS:
+		return meta_extent_put(m, ino, run->pgoff, (u32)run->nr,
+				       run->slot, 0, run->sums, freed, t);
+	case COMMIT_INLINE:
+		return meta_extent_put_inline(m, ino, run->pgoff, run->data,
+					      inline_len(run->data), freed, t);
+	case COMMIT_FILE_END:
+		return fill_prealloc(t, inode);
+	}
+	return -EINVAL;
+}
+
+/*
+ * A file whose pages could not be written is left out. If a commit point
+ * demands it, the names that wait for it must not go without: the whole commit
+ * fails, once. When it fails again, the error has been told to who has the
+ * file open, and one bad file is not to hold up all others for ever.
+ */
+static int check_left_out(struct transaction *t)
+{
+	struct inode *inode;
+
+	list_for_each_entry (inode, &t->files, commit_node) {
+		int err = commit_file_error(&inode->mapping);
+
+		if (err && inode->cut_must && !inode->failed_commits)
+			return err;
+	}
+	return 0;
+}
+
+static int replay_files(struct transaction *t)
+{
+	struct commit_run run;
+	int rc = 0;
+
+	if (!t->nr_files)
+		return 0;
+
+	while ((rc = commit_next(t->commit, &run)) > 0) {
+		rc = apply_run(t, &run);
+		if (rc)
+			break;
+	}
+	return rc ? rc : check_left_out(t);
+}
+
+int transaction_write(struct transaction *t)
+{
+	struct volume *v = t->fs->volume;
+	struct meta_super before, after;
+	int err;
+
+	err = write_out(t);
+	if (err)
+		return err;
+	err = meta_begin(v->meta);
+	if (err)
+		return err;
+
+	meta_super(v->meta, &before);
+	err = replay_ops(t);
+	if (!err)
+		err = replay_files(t);
+	if (err) {
+		meta_rollback(v->meta);
+		return err;
+	}
+
+	err = meta_commit(
+		v->meta, __atomic_load_n(&v->next_ino, __ATOMIC_RELAXED), true);
+	meta_super(v->meta, &after);
+	t->visible = !err || after.commit_no != before.commit_no;
+	if (!t->visible)
+		meta_rollback(v->meta);
+	return err;
+}
+
+/* ---- end ---- */
+
+static void file_committed(struct transaction *t, struct inode *inode)
+{
+	u64 nr;
+
+	mutex_lock(&inode->lock);
+	inode->committing = 0;
+	inode->csize = inode->cut_size;
+	inode->nr_blocks = -1;
+	inode->failed_commits = 0;
+	if (!inode->dirty_epoch)
+		inode->must = false;
+	nr = range_set_pages(&inode->cut_prealloc);
+	range_set_clear(&inode->cut_prealloc);
+	inode->nr_prealloc -= nr;
+	mutex_unlock(&inode->lock);
+	if (nr)
+		blocks_unreserve(t->fs->volume->blocks, nr);
+}
+
+static void file_not_committed(struct transaction *t, struct inode *inode)
+{
+	u64 before, after;
+
+	mutex_lock(&inode->lock);
+	inode->committing = 0;
+	inode->dirty_epoch = t->epoch;
+	inode->must |= inode->cut_must;
+	if (inode->failed_commits < UINT8_MAX)
+		inode->failed_commits++;
+	before = range_set_pages(&inode->prealloc) +
+		 range_set_pages(&inode->cut_prealloc);
+	range_set_merge(&inode->cut_prealloc, &inode->prealloc);
+	after = range_set_pages(&inode->prealloc);
+	inode->nr_prealloc -= before - after;
+	mutex_unlock(&inode->lock);
+	if (before > after)
+		blocks_unreserve(t->fs->volume->blocks, before - after);
+	oplist_add_dirty(&t->fs->ops, inode);
+}
+
+static void end_files(struct transaction *t, bool ok)
+{
+	while (!list_empty(&t->files)) {
+		struct inode *inode =
+			list_first_entry(&t->files, struct inode, commit_node);
+
+		list_del(&inode->commit_node);
+		if (ok && inode->seen)
+			file_committed(t, inode);
+		else
+			file_not_committed(t, inode);
+		inode_put(inode);
+	}
+}
+
+static void give_back_blocks(struct transaction *t)
+{
+	for (u32 i = 0; i < t->nr_taken; i++)
+		blocks_free(t->fs->volume->blocks, t->taken[i].start,
+			    t->taken[i].nr);
+}
+
+/*
+ * When COMMIT went through but its sync failed, the rows are what everybody
+ * sees, while the disk may have them or not: the pages and records count as
+ * committed, so that memory and rows agree; no block is freed, so that neither
+ * outcome finds its blocks overwritten; who waited gets the error.
+ */
+void transaction_end(struct transaction *t, int err)
+{
+	struct fs *fs = t->fs;
+	struct blocks *b = fs->volume->blocks;
+	struct inode *inode;
+
+	if (err && t->visible) {
+		list_for_each_entry (inode, &t->files, commit_node)
+			mapping_set_error(&inode->mapping, err);
+	}
+	commit_end(t->commit, t->visible ? 0 : err);
+	end_files(t, t->visible);
+	if (t->visible) {
+		oplist_drop(&fs->ops, &t->ops);
+		if (!err)
+			blocks_release(b, t->epoch);
+	} else {
+		blocks_cancel_deferred(b, t->epoch);
+		give_back_blocks(t);
+		oplist_restore(&fs->ops, &t->ops);
+	}
+}

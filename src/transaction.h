@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One commit: what belongs to it, and its way to the volume. See committer.h
+ * for the steps. The committer thread alone calls this.
+ */
+#ifndef FOLIO_TRANSACTION_H
+#define FOLIO_TRANSACTION_H
+
+#include "base.h"
+#include "cache.h"
+#include "list.h"
+
+struct fs;
+
+struct block_run {
+	u64 start, nr;
+};
+
+struct transaction {
+	struct fs *fs;
+	u64 epoch; /* of the cut */
+	bool all;  /* content of all files */
+	struct commit *commit;
+	struct list_head ops;	/* frozen records */
+	struct list_head files; /* inodes, with a reference each */
+	u64 nr_ops, nr_files;
+	/* blocks taken for unwritten extents, to be freed if it fails */
+	struct block_run *taken;
+	u32 nr_taken, cap_taken;
+	bool visible; /* COMMIT went through, whatever came behind it */
+};
+
+/* Return: 0 or -ENOMEM. */
+int transaction_init(struct transaction *t, struct fs *fs, bool all);
+void transaction_done(struct transaction *t);
+
+/* Write DIRTY pages of big files that the cut will include. */
+void transaction_prewrite(struct transaction *t);
+
+/* Freeze. @take is called within the stop, with it the epoch, and says whether
+ * everything was asked for. */
+void transaction_cut(struct transaction *t);
+
+/* Write out, replay, COMMIT, sync. Return: 0 or -errno; nothing changed. */
+int transaction_write(struct transaction *t);
+
+/* Bring caches and lists to what became of it. */
+void transaction_end(struct transaction *t, int err);
+
+#endif
