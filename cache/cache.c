@@ -225,8 +225,10 @@ void note_bookkeeping(struct cache *c)
 void cache_charge(struct cache *c, s64 bytes)
 {
 	(void)atomic_add(&c->metadata_bytes, bytes);
-	if (bytes > 0)
+	if (bytes > 0) {
 		note_bookkeeping(c);
+		kswapd_wake(c); /* it leaves less for frames */
+	}
 }
 
 /* ---- knobs ---- */

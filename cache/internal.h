@@ -482,6 +482,8 @@ bool evict_page(struct cache *c, struct page *p);
 /* Bring the used frames down to the budget. */
 void reclaim_to_limit(struct cache *c);
 void kswapd_work(struct cache *c);
+/* Let it work if free frames have fallen below the watermark. */
+void kswapd_wake(struct cache *c);
 
 /* ---- filemap.c ---- */
 

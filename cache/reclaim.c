@@ -222,12 +222,17 @@ static u32 reclaim_direct(struct cache *c, u32 want)
 	return freed;
 }
 
+void kswapd_wake(struct cache *c)
+{
+	if (frames_free(c) < low_watermark(frames_limit(c)))
+		worker_wake(&c->kswapd);
+}
+
 u32 frames_get(struct cache *c, u32 want, u32 *ret_frames)
 {
 	u32 nr = frames_take(c, want, ret_frames);
 
-	if (frames_free(c) < low_watermark(frames_limit(c)))
-		worker_wake(&c->kswapd);
+	kswapd_wake(c);
 	while (nr < want && reclaim_direct(c, want - nr))
 		nr += frames_take(c, want - nr, ret_frames + nr);
 	return nr;
