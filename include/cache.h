@@ -215,9 +215,8 @@ const char *cache_knob_name(enum cache_knob knob);
 /* ---- counters: monotonic, per cache. Linux's names where they exist.
  * X(name, help): the help is what control files and manuals say. ---- */
 #define CACHE_COUNTERS(X)                                               \
-	X(pgfault, "minor faults: the page was in a frame")             \
-	X(pgmajfault,                                                   \
-	  "major faults: the page came from the volume or from a slot") \
+	X(pgfault, "reads whose every page was in a frame")             \
+	X(pgmajfault, "reads of which a page came from volume or slot") \
 	X(pgpgin, "pages read from the volume")                         \
 	X(pgpgout, "pages written to slots or inline")                  \
 	X(pswpin, "pages read back from slots")                         \
@@ -270,7 +269,7 @@ struct cache_counters {
 
 /* ---- gauges: pages unless the name says otherwise ---- */
 #define CACHE_GAUGES(X)                                                   \
-	X(nr_frames, "the budget, in frames")                             \
+	X(nr_frames, "frames the budget allows beside bookkeeping")       \
 	X(nr_free_pages, "frames to be had without reclaim")              \
 	X(nr_file_pages, "committed pages in frames (clean)")             \
 	X(nr_anon_pages, "uncommitted pages in frames (dirty and saved)") \

@@ -58,6 +58,8 @@ static void control_stat(struct control *c, struct volume *v, u64 nr_slots,
 	blocks_stat(v->blocks, &blocks);
 	*ret = (struct control_stat){
 		.uptime_ms = (now_ns() - c->born_ns) / NSEC_PER_MSEC,
+		.cache_size_bytes =
+			cache_get_knob(fs_cache(c->fs), KNOB_cache_size),
 		.swap_total_bytes = swap_total_bytes(c, nr_slots),
 		.nr_blocks = blocks.total,
 		.nr_blocks_used = blocks.used,

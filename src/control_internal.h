@@ -38,6 +38,7 @@ struct control {
 /* Figures that no layer below counts; X(name, help) as everywhere. */
 #define CONTROL_GAUGES(X)                                                     \
 	X(uptime_ms, "time since the mount, ms")                              \
+	X(cache_size_bytes, "the budget of the cache, bytes")                 \
 	X(swap_total_bytes, "slots in use, and what may become slots, bytes") \
 	X(nr_blocks, "blocks that the data file may have")                    \
 	X(nr_blocks_used, "blocks of committed files, and slots")             \
@@ -90,7 +91,8 @@ u64 figure_value(const struct figures *f, size_t i);
 #define KB_OF_PAGES(n) ((n) << (PAGE_SHIFT - 10))
 #define KB_OF_BYTES(n) ((n) >> 10)
 #define MEMINFO_FIELDS(X)                                                      \
-	X("CacheTotal", KB_OF_PAGES(g->nr_frames), "the budget")               \
+	X("CacheTotal", KB_OF_BYTES(f->control.cache_size_bytes),              \
+	  "the budget")                                                        \
 	X("CacheFree", KB_OF_PAGES(g->nr_free_pages), "to be had at once")     \
 	X("Cached",                                                            \
 	  KB_OF_PAGES(g->nr_file_pages + g->nr_anon_pages - g->nr_saved),      \

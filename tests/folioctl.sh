@@ -102,7 +102,7 @@ t_create()
 	says 1 '^uuid [0-9a-f]\{8\}-[0-9a-f-]\{27\}$'
 	says 1 '^inodes 1$'
 	says 1 "^path $tmp/v\$"
-	! grep -q '^pid ' "$tmp/1"
+	grep '^pid ' "$tmp/1" && exit 1
 	exits 0 "$ctl" check "$tmp/v"
 	says 1 ': clean$'
 }
