@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "page_tree.h"
 
@@ -23,6 +24,7 @@
 /* The row of bits that a walk follows: a tag, or what is present. */
 #define PRESENT PT_NR_TAGS
 #define NR_ROWS (PT_NR_TAGS + 1)
+#define ALL_TAGS ((1u << PT_NR_TAGS) - 1)
 
 struct page_tree_node {
 	u64 bits[NR_ROWS];
@@ -68,32 +70,29 @@ static u32 height_for(u64 index)
 	return height;
 }
 
+/* The leaf of @index, or NULL. Context: height > 0. */
 static struct page_tree_node *find_leaf(const struct page_tree *tree, u64 index)
 {
 	struct page_tree_node *node = tree->root.node;
+	u32 shift = tree->height * SLOT_BITS;
 
-	if (!covers(tree->height, index))
+	if (index >> shift)
 		return NULL;
-	for (u32 level = tree->height - 1; node && level > 0; level--)
-		node = node->child[slot_of(index, level)];
+	while (node && (shift -= SLOT_BITS))
+		node = node->child[(index >> shift) & (NR_SLOTS - 1)];
 	return node;
 }
 
-/* Fill @path down to the leaf of @index. Return: the leaf, or NULL. */
-static struct page_tree_node *find_path(const struct page_tree *tree, u64 index,
-					struct path *path)
+/* The nodes down to the leaf of @index, which exists. */
+static void find_path(const struct page_tree *tree, u64 index,
+		      struct path *path)
 {
 	struct page_tree_node *node = tree->root.node;
-	u32 level = tree->height - 1;
 
-	if (!covers(tree->height, index))
-		return NULL;
-	for (; node; node = node->child[slot_of(index, level--)]) {
+	for (u32 level = tree->height; level-- > 0;) {
 		path->node[level] = node;
-		if (level == 0)
-			return node;
+		node = node->child[slot_of(index, level)];
 	}
-	return NULL;
 }
 
 u64 page_tree_get(const struct page_tree *tree, u64 index)
@@ -105,6 +104,69 @@ u64 page_tree_get(const struct page_tree *tree, u64 index)
 
 	leaf = find_leaf(tree, index);
 	return leaf ? leaf->entry[slot_of(index, 0)] : 0;
+}
+
+/* ---- tags of nodes ---- */
+
+/*
+ * The first entry of the leaf of @index has got the tag, or the last has lost
+ * it: tell those above, as far as that changes them. The leaf itself is dealt
+ * with first and on the spot, since 63 times of 64 it is all there is to do.
+ */
+static void set_tag_up(struct page_tree *tree, u64 index, unsigned tag)
+{
+	struct path path;
+
+	find_path(tree, index, &path);
+	for (u32 level = 1; level < tree->height; level++) {
+		u64 *bits = &path.node[level]->bits[tag];
+		u64 before = *bits;
+
+		*bits |= bit(slot_of(index, level));
+		if (before)
+			break;
+	}
+}
+
+static void clear_tag_up(struct page_tree *tree, u64 index, unsigned tag)
+{
+	struct path path;
+
+	find_path(tree, index, &path);
+	for (u32 level = 1; level < tree->height; level++) {
+		u64 *bits = &path.node[level]->bits[tag];
+
+		*bits &= ~bit(slot_of(index, level));
+		if (*bits)
+			break;
+	}
+}
+
+/* @tags is a mask. */
+static void set_tags(struct page_tree *tree, struct page_tree_node *leaf,
+		     u64 index, u32 tags)
+{
+	for (; tags; tags &= tags - 1) {
+		unsigned tag = (unsigned)__builtin_ctz(tags);
+		u64 before = leaf->bits[tag];
+
+		leaf->bits[tag] |= bit(slot_of(index, 0));
+		if (!before)
+			set_tag_up(tree, index, tag);
+	}
+}
+
+static void clear_tags(struct page_tree *tree, struct page_tree_node *leaf,
+		       u64 index, u32 tags)
+{
+	for (; tags; tags &= tags - 1) {
+		unsigned tag = (unsigned)__builtin_ctz(tags);
+		u64 before = leaf->bits[tag];
+
+		leaf->bits[tag] &= ~bit(slot_of(index, 0));
+		if (before && !leaf->bits[tag])
+			clear_tag_up(tree, index, tag);
+	}
 }
 
 /* ---- growing and shrinking ---- */
@@ -162,18 +224,6 @@ static void shrink(struct page_tree *tree)
 				tree->tags |= (u32)(top->bits[tag] & 1) << tag;
 		}
 		free_node(tree, top);
-	}
-}
-
-static void clear_tag(struct page_tree *tree, const struct path *path,
-		      u64 index, unsigned tag)
-{
-	for (u32 level = 0; level < tree->height; level++) {
-		u64 *bits = &path->node[level]->bits[tag];
-
-		*bits &= ~bit(slot_of(index, level));
-		if (*bits)
-			break;
 	}
 }
 
@@ -298,57 +348,38 @@ u64 page_tree_erase(struct page_tree *tree, u64 index)
 			page_tree_init(tree);
 		return old;
 	}
-	leaf = find_path(tree, index, &path);
+	leaf = find_leaf(tree, index);
 	if (!leaf || !leaf->entry[slot])
 		return 0;
 
+	clear_tags(tree, leaf, index, ALL_TAGS);
 	old = leaf->entry[slot];
-	for (unsigned tag = 0; tag < PT_NR_TAGS; tag++)
-		if (leaf->bits[tag] & bit(slot))
-			clear_tag(tree, &path, index, tag);
 	leaf->entry[slot] = 0;
 	leaf->bits[PRESENT] &= ~bit(slot);
-	prune(tree, &path, index, 0);
+	/* Empty, or perhaps the top with slot 0 alone. */
+	if (leaf->bits[PRESENT] <= bit(0)) {
+		find_path(tree, index, &path);
+		prune(tree, &path, index, 0);
+	}
 	return old;
 }
 
-/* ---- tags ---- */
+/* ---- tags of entries ---- */
 
-void page_tree_tag_set(struct page_tree *tree, u64 index, enum page_tag tag)
+void page_tree_retag(struct page_tree *tree, u64 index, u32 set, u32 clear)
 {
 	struct page_tree_node *leaf;
-	struct path path;
 
+	verify(covers(tree->height, index));
 	if (tree->height == 0) {
-		verify(index == 0 && tree->root.entry);
-		tree->tags |= 1u << tag;
+		verify(tree->root.entry);
+		tree->tags = (tree->tags | set) & ~clear;
 		return;
 	}
-	leaf = find_path(tree, index, &path);
+	leaf = find_leaf(tree, index);
 	verify(leaf && leaf->entry[slot_of(index, 0)]);
-	for (u32 level = 0; level < tree->height; level++) {
-		u64 *bits = &path.node[level]->bits[tag];
-
-		if (*bits & bit(slot_of(index, level)))
-			break;
-		*bits |= bit(slot_of(index, level));
-	}
-}
-
-void page_tree_tag_clear(struct page_tree *tree, u64 index, enum page_tag tag)
-{
-	struct page_tree_node *leaf;
-	struct path path;
-
-	if (tree->height == 0) {
-		verify(index == 0 && tree->root.entry);
-		tree->tags &= ~(1u << tag);
-		return;
-	}
-	leaf = find_path(tree, index, &path);
-	verify(leaf && leaf->entry[slot_of(index, 0)]);
-	if (leaf->bits[tag] & bit(slot_of(index, 0)))
-		clear_tag(tree, &path, index, tag);
+	set_tags(tree, leaf, index, set);
+	clear_tags(tree, leaf, index, clear);
 }
 
 bool page_tree_tag_get(const struct page_tree *tree, u64 index,
@@ -423,6 +454,53 @@ static u32 gang_direct(const struct page_tree *tree, u64 first, unsigned row,
 	return 1;
 }
 
+/* All of a leaf, as in the midst of a file that is read or written through. */
+static void copy_leaf(const struct page_tree_node *leaf, u64 base,
+		      u64 *ret_index, u64 *ret_entry)
+{
+	memcpy(ret_entry, leaf->entry, sizeof(leaf->entry));
+	if (!ret_index)
+		return;
+	for (unsigned slot = 0; slot < NR_SLOTS; slot++)
+		ret_index[slot] = base + slot;
+}
+
+/*
+ * Copy out entries of @leaf, which begins at index @base: those with bits in
+ * @found. Return: how many, at most @max.
+ */
+static u32 copy_entries(const struct page_tree_node *leaf, u64 base, u64 found,
+			u64 *ret_index, u64 *ret_entry, u32 max)
+{
+	u32 nr = 0;
+
+	if (found == ~(u64)0 && max >= NR_SLOTS) {
+		copy_leaf(leaf, base, ret_index, ret_entry);
+		return NR_SLOTS;
+	}
+	for (; found && nr < max; found &= found - 1) {
+		unsigned slot = (unsigned)__builtin_ctzll(found);
+
+		if (ret_index)
+			ret_index[nr] = base + slot;
+		ret_entry[nr++] = leaf->entry[slot];
+	}
+	return nr;
+}
+
+/* The leaf with the first bit of @row at or behind *@index; set *@index. */
+static struct page_tree_node *leaf_from(const struct page_tree *tree,
+					u64 *index, unsigned row)
+{
+	struct page_tree_node *leaf = find_leaf(tree, *index);
+
+	if (leaf && leaf->bits[row] >> slot_of(*index, 0))
+		return leaf;
+	if (!covers(tree->height, *index))
+		return NULL;
+	return next_leaf(tree, index, row);
+}
+
 static u32 gang(const struct page_tree *tree, u64 first, u64 last, unsigned row,
 		u64 *ret_index, u64 *ret_entry, u32 max)
 {
@@ -434,8 +512,8 @@ static u32 gang(const struct page_tree *tree, u64 first, u64 last, unsigned row,
 	if (tree->height == 0)
 		return gang_direct(tree, first, row, ret_index, ret_entry);
 
-	while (nr < max && index <= last && covers(tree->height, index)) {
-		struct page_tree_node *leaf = next_leaf(tree, &index, row);
+	while (nr < max && index <= last) {
+		struct page_tree_node *leaf = leaf_from(tree, &index, row);
 		u64 base = index & ~(u64)(NR_SLOTS - 1);
 		u64 found;
 
@@ -444,13 +522,9 @@ static u32 gang(const struct page_tree *tree, u64 first, u64 last, unsigned row,
 		found = leaf->bits[row] & (~(u64)0 << slot_of(index, 0));
 		if (last - base < NR_SLOTS - 1)
 			found &= ~(~(u64)1 << (last - base));
-		for (; found && nr < max; found &= found - 1) {
-			unsigned slot = (unsigned)__builtin_ctzll(found);
-
-			if (ret_index)
-				ret_index[nr] = base + slot;
-			ret_entry[nr++] = leaf->entry[slot];
-		}
+		nr += copy_entries(leaf, base, found,
+				   ret_index ? &ret_index[nr] : NULL,
+				   &ret_entry[nr], max - nr);
 		index = base + NR_SLOTS;
 	}
 	return nr;
@@ -473,11 +547,9 @@ u64 page_tree_next_gap(const struct page_tree *tree, u64 first, u64 last)
 {
 	u64 index = first;
 
-	if (tree->height == 0) {
-		if (first == 0 && tree->root.entry)
-			index = 1;
-		return min(index, last + 1);
-	}
+	assert(first <= last);
+	if (tree->height == 0)
+		return first == 0 && tree->root.entry ? 1 : first;
 	while (index <= last) {
 		struct page_tree_node *leaf = find_leaf(tree, index);
 		u64 free;
@@ -573,7 +645,7 @@ void page_tree_check(const struct page_tree *tree)
 {
 	if (tree->height == 0) {
 		verify(tree->nr_nodes == 0);
-		verify(tree->tags < 1u << PT_NR_TAGS);
+		verify((tree->tags & ~ALL_TAGS) == 0);
 		verify(tree->tags == 0 || tree->root.entry != 0);
 		return;
 	}

@@ -98,10 +98,7 @@ static bool extend(struct range_set *set, u64 start, u64 last)
 	r->last = max(r->last, last);
 	behind = r->last == UINT64_MAX ? r->last : r->last + 1;
 	while ((next = next_range(r)) && next->start <= behind) {
-		if (next->last > r->last) {
-			r->last = next->last;
-			behind = r->last;
-		}
+		r->last = max(r->last, next->last);
 		free_range(set, next);
 	}
 	return true;

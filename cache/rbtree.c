@@ -160,9 +160,8 @@ static void erase_fixup(struct rb_root *root, struct rb_node *node,
 			parent = rb_parent(node);
 			continue;
 		}
+		/* The red one goes outside; all three are coloured below. */
 		if (!is_red(child(sibling, other(side)))) {
-			set_black(child(sibling, side));
-			set_red(sibling);
 			rotate(root, sibling, other(side), update);
 			sibling = child(parent, other(side));
 		}
@@ -181,7 +180,8 @@ static void erase_fixup(struct rb_root *root, struct rb_node *node,
 
 /*
  * Let @node, which has two children, change places with its successor @succ,
- * colours included, so that it has at most a right child.
+ * colours included, so that it has at most a right child. As it is about to
+ * go, that child is not told.
  */
 static void swap_with_successor(struct rb_root *root, struct rb_node *node,
 				struct rb_node *succ)
@@ -203,8 +203,6 @@ static void swap_with_successor(struct rb_root *root, struct rb_node *node,
 	}
 	node->left = NULL;
 	node->right = was.right;
-	if (node->right)
-		set_parent(node->right, node);
 }
 
 static struct rb_node *leftmost(struct rb_node *node)

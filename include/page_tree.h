@@ -65,9 +65,21 @@ u64 page_tree_replace(struct page_tree *tree, u64 index, u64 entry);
 /* Empty @index, its tags with it. Return: the entry that was there, or 0. */
 u64 page_tree_erase(struct page_tree *tree, u64 index);
 
-/* Context: @index is not empty. */
-void page_tree_tag_set(struct page_tree *tree, u64 index, enum page_tag tag);
-void page_tree_tag_clear(struct page_tree *tree, u64 index, enum page_tag tag);
+/* Set and clear tags, each mask a bit (1 << tag) for each, in one walk.
+ * Context: @index is not empty. */
+void page_tree_retag(struct page_tree *tree, u64 index, u32 set, u32 clear);
+
+static inline void page_tree_tag_set(struct page_tree *tree, u64 index,
+				     enum page_tag tag)
+{
+	page_tree_retag(tree, index, 1u << tag, 0);
+}
+
+static inline void page_tree_tag_clear(struct page_tree *tree, u64 index,
+				       enum page_tag tag)
+{
+	page_tree_retag(tree, index, 0, 1u << tag);
+}
 
 /* False where there is no entry. */
 bool page_tree_tag_get(const struct page_tree *tree, u64 index,
@@ -88,7 +100,7 @@ u32 page_tree_gang_tag(const struct page_tree *tree, u64 first, u64 last,
 		       enum page_tag tag, u64 *ret_index, u64 *ret_entry,
 		       u32 max);
 
-/* The first empty index in [first, last], or last + 1. */
+/* The first empty index in [first, last], which is not empty; or last + 1. */
 u64 page_tree_next_gap(const struct page_tree *tree, u64 first, u64 last);
 
 /* The last index that is not empty. Return: false when the tree is empty. */

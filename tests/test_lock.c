@@ -59,6 +59,7 @@ START_TEST(a_try_may_be_out_of_rank)
 	ck_assert(!down_read_trylock(&sem));
 	up_write(&sem);
 	must_have(down_read_trylock(&sem));
+	ck_assert(!down_write_trylock(&sem));
 	up_read(&sem);
 	mutex_unlock(&outer);
 	mutex_unlock(&inner);
@@ -169,7 +170,7 @@ static void *play(void *arg)
 	while (ball < 200) {
 		if (ball % 2 == me) {
 			ball++;
-			waitq_wake_all(&ball_moved);
+			waitq_wake_one(&ball_moved);
 		} else {
 			waitq_wait(&ball_moved, &inner);
 		}
@@ -190,6 +191,52 @@ START_TEST(a_waiter_is_woken)
 	for (u32 i = 0; i < 2; i++)
 		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
 	ck_assert_uint_ge(ball, 200);
+	waitq_done(&ball_moved);
+}
+END_TEST
+
+#define NR_WAITERS 4
+
+static u32 nr_waiting;
+
+/* The mutex keeps the wake from coming between the count and the wait. */
+static void *wait_for_ball(void *arg)
+{
+	mutex_lock(&inner);
+	nr_waiting++;
+	while (ball == 0)
+		waitq_wait(&ball_moved, &inner);
+	mutex_unlock(&inner);
+	return NULL;
+}
+
+static u32 count_waiting(void)
+{
+	u32 nr;
+
+	mutex_lock(&inner);
+	nr = nr_waiting;
+	mutex_unlock(&inner);
+	return nr;
+}
+
+START_TEST(one_wake_for_all_wakes_all)
+{
+	pthread_t threads[NR_WAITERS];
+
+	waitq_init(&ball_moved);
+	for (u32 i = 0; i < NR_WAITERS; i++)
+		ck_assert_int_eq(
+			pthread_create(&threads[i], NULL, wait_for_ball, NULL),
+			0);
+	while (count_waiting() < NR_WAITERS)
+		(void)sched_yield();
+	mutex_lock(&inner);
+	ball = 1;
+	waitq_wake_all(&ball_moved);
+	mutex_unlock(&inner);
+	for (u32 i = 0; i < NR_WAITERS; i++)
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
 	waitq_done(&ball_moved);
 }
 END_TEST
@@ -391,6 +438,16 @@ static __no_tsa void wait_with_inner_held(void *arg)
 	waitq_wait(&w, &outer);
 }
 
+static __no_tsa void wait_until_with_inner_held(void *arg)
+{
+	struct waitq w;
+
+	waitq_init(&w);
+	mutex_lock(&outer);
+	mutex_lock(&inner);
+	(void)waitq_wait_until(&w, &outer, 0);
+}
+
 START_TEST(holding_what_may_not_be_held_aborts)
 {
 	down_read(&sem);
@@ -399,6 +456,8 @@ START_TEST(holding_what_may_not_be_held_aborts)
 	test_aborts(hold_none_but_one, NULL, "lock 'the content': held where");
 	test_aborts(hold_before_but_at, NULL, "lock 'the tree': held where");
 	test_aborts(wait_with_inner_held, NULL, "lock 'the tree': waited with");
+	test_aborts(wait_until_with_inner_held, NULL,
+		    "lock 'the tree': waited with");
 }
 END_TEST
 
@@ -416,6 +475,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, only_one_thread_at_a_time_holds_a_mutex);
 	tcase_add_test(tc, a_waiting_writer_goes_before_new_readers);
 	tcase_add_test(tc, a_waiter_is_woken);
+	tcase_add_test(tc, one_wake_for_all_wakes_all);
 	tcase_add_test(tc, a_wait_ends_when_its_monotonic_time_is_up);
 #ifdef FOLIO_DEBUG
 	tcase_add_test(tc, a_lock_out_of_rank_aborts_and_names_both);

@@ -160,20 +160,16 @@ static void step_erase(struct page_tree *tree, struct model *m, u64 index)
 		*e = m->e[--m->nr];
 }
 
+/* Masks of tags to set and to clear, disjoint, each perhaps empty. */
 static void step_tag(struct page_tree *tree, struct model *m, u64 index,
-		     enum page_tag tag, bool set)
+		     u32 set, u32 clear)
 {
 	struct model_entry *e = model_find(m, index);
 
 	if (!e)
 		return;
-	if (set) {
-		page_tree_tag_set(tree, index, tag);
-		e->tags |= 1u << tag;
-	} else {
-		page_tree_tag_clear(tree, index, tag);
-		e->tags &= ~(1u << tag);
-	}
+	page_tree_retag(tree, index, set, clear);
+	e->tags = (e->tags | set) & ~clear;
 }
 
 static void check_random_range(const struct page_tree *tree, struct model *m,
@@ -199,6 +195,15 @@ static u64 pick_index(struct model *m, struct rng *rng, unsigned spread)
 	return random_index(rng, spread);
 }
 
+static void step_random_tags(struct page_tree *tree, struct model *m,
+			     struct rng *rng, u64 index)
+{
+	u32 set = (u32)rng_below(rng, 1u << PT_NR_TAGS);
+	u32 clear = (u32)rng_below(rng, 1u << PT_NR_TAGS);
+
+	step_tag(tree, m, index, set & ~clear, clear & ~set);
+}
+
 static void step_random(struct page_tree *tree, struct model *m,
 			struct rng *rng, unsigned spread, u32 max)
 {
@@ -211,8 +216,7 @@ static void step_random(struct page_tree *tree, struct model *m,
 	else if (what < 7)
 		step_erase(tree, m, index);
 	else
-		step_tag(tree, m, index, (unsigned)rng_below(rng, PT_NR_TAGS),
-			 rng_below(rng, 3) > 0);
+		step_random_tags(tree, m, rng, index);
 	check_entry(tree, m, index);
 }
 
@@ -251,17 +255,57 @@ START_TEST(a_random_sparse_tree_is_as_the_model)
 }
 END_TEST
 
+START_TEST(gangs_of_a_full_file_are_as_the_model)
+{
+	static struct model m;
+	struct page_tree tree;
+	struct rng rng;
+
+	rng_init(&rng, 6);
+	page_tree_init(&tree);
+	m.nr = 0;
+	for (u64 index = 0; index < 400; index++) {
+		step_insert(&tree, &m, index, rng_next(&rng) | 1);
+		step_tag(&tree, &m, index, 1u << PT_DIRTY, 0);
+	}
+	for (u64 step = test_rounds(1000); step > 0; step--) {
+		u64 first = rng_below(&rng, 400);
+
+		check_gang(&tree, &m, first, first + rng_below(&rng, 300),
+			   (u32)rng_below(&rng, 300),
+			   rng_one_in(&rng, 2) ? PT_DIRTY : PT_NR_TAGS);
+	}
+	page_tree_destroy(&tree, NULL, NULL);
+}
+END_TEST
+
 /* ---- single facts ---- */
 
 START_TEST(an_entry_at_index_0_alone_takes_no_node)
 {
 	struct page_tree tree;
+	u64 index = 1;
+	u64 entry;
 
 	page_tree_init(&tree);
 	ck_assert_int_eq(page_tree_insert(&tree, 0, 7), 0);
 	page_tree_tag_set(&tree, 0, PT_DIRTY);
 	page_tree_check(&tree);
 	ck_assert_uint_eq(tree.nr_nodes, 0);
+	ck_assert_uint_eq(page_tree_get(&tree, 1), 0);
+	ck_assert_uint_eq(page_tree_gang(&tree, 0, 5, &index, &entry, 2), 1);
+	ck_assert_uint_eq(index, 0);
+	ck_assert_uint_eq(entry, 7);
+	ck_assert_uint_eq(page_tree_gang(&tree, 1, 5, &index, &entry, 2), 0);
+	ck_assert_uint_eq(
+		page_tree_gang_tag(&tree, 0, 5, PT_DIRTY, &index, &entry, 2),
+		1);
+	ck_assert_uint_eq(
+		page_tree_gang_tag(&tree, 0, 5, PT_TOWRITE, &index, &entry, 2),
+		0);
+	ck_assert_uint_eq(page_tree_next_gap(&tree, 0, 5), 1);
+	ck_assert_uint_eq(page_tree_next_gap(&tree, 0, 0), 1);
+	ck_assert_uint_eq(page_tree_next_gap(&tree, 3, 5), 3);
 
 	ck_assert_int_eq(page_tree_insert(&tree, 1, 8), 0);
 	page_tree_check(&tree);
@@ -392,7 +436,7 @@ START_TEST(an_insertion_that_finds_no_memory_changes_nothing)
 		} while (err);
 		ck_assert_uint_eq(nth, tree.nr_nodes - nr_nodes + 1);
 		m.e[m.nr++] = (struct model_entry){index, step, 0};
-		step_tag(&tree, &m, index, PT_TOWRITE, rng_one_in(&rng, 2));
+		step_random_tags(&tree, &m, &rng, index);
 		check_whole(&tree, &m);
 		if (m.nr > 20)
 			step_erase(&tree, &m, m.e[rng_below(&rng, 20)].index);
@@ -408,6 +452,7 @@ Suite *test_suite(void)
 
 	tcase_add_test(tc, a_random_dense_tree_is_as_the_model);
 	tcase_add_test(tc, a_random_sparse_tree_is_as_the_model);
+	tcase_add_test(tc, gangs_of_a_full_file_are_as_the_model);
 	tcase_add_test(tc, an_entry_at_index_0_alone_takes_no_node);
 	tcase_add_test(tc, the_height_follows_the_last_index);
 	tcase_add_test(tc, the_greatest_index_can_be_used);
