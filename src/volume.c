@@ -540,71 +540,73 @@ static int ensure_size(struct volume *v, u64 end)
 
 /* ---- mounting ---- */
 
-struct map_walk {
-	struct volume *v;
-	u64 end; /* of written extents */
-};
-
 static int map_extent(void *arg, u64 ino, const struct extent_row *row)
 {
-	struct map_walk *w = arg;
+	struct volume *v = arg;
 
 	if (row->flags & META_EXTENT_INLINE)
 		return 0;
-	if (!(row->flags & META_EXTENT_UNWRITTEN))
-		w->end = max(w->end, row->block + row->npages);
-	return blocks_mark_used(w->v->blocks, row->block, row->npages,
+	return blocks_mark_used(v->blocks, row->block, row->npages,
 				row->flags & META_EXTENT_SHARED);
 }
 
-/* One past the last block of any extent, wherever `data` ends. */
-static int max_end(void *arg, u64 ino, const struct extent_row *row)
-{
-	u64 *end = arg;
+/* One past the last block: of any extent, of any that was written. */
+struct extent_ends {
+	u64 all;
+	u64 written;
+};
 
-	if (!(row->flags & META_EXTENT_INLINE))
-		*end = max(*end, row->block + row->npages);
+static int find_ends(void *arg, u64 ino, const struct extent_row *row)
+{
+	struct extent_ends *ends = arg;
+	u64 end = row->block + row->npages;
+
+	if (row->flags & META_EXTENT_INLINE)
+		return 0;
+	ends->all = max(ends->all, end);
+	if (!(row->flags & META_EXTENT_UNWRITTEN))
+		ends->written = max(ends->written, end);
 	return 0;
 }
 
-/* The bound of the map: where all extents fit, whatever the host says. */
-static int map_bound(struct volume *v, u64 *ret)
+static int complain_extents(int code, char *err, size_t errlen)
 {
-	u64 end = 0;
-	int err = meta_extent_walk(v->meta, false, max_end, &end);
-
-	if (err)
-		return err;
-	if (v->max_blocks && end > v->max_blocks)
-		return -EUCLEAN;
-	*ret = max(max(host_bound(v), end), (u64)2);
-	return 0;
-}
-
-static int build_map(struct volume *v, const struct volume_options *opt,
-		     char *err, size_t errlen)
-{
-	struct map_walk w = {.v = v};
-	u64 bound;
-	int code = map_bound(v, &bound);
-
-	if (!code)
-		code = blocks_new(bound, opt->charge, opt->charge_arg,
-				  &v->blocks);
-	if (!code)
-		code = meta_extent_walk(v->meta, false, map_extent, &w);
 	if (code == -EUCLEAN)
 		return complain(err, errlen, code,
 				"its extents are damaged; folioctl check says "
 				"more");
+	return complain(err, errlen, code, "reading extents: %s",
+			strerror(-code));
+}
+
+/* The bound of the map: where all extents fit, whatever the host says. */
+static int map_bound(struct volume *v, u64 *ret_bound, char *err, size_t errlen)
+{
+	struct extent_ends ends = {0};
+	int code = meta_extent_walk(v->meta, false, find_ends, &ends);
+
+	if (!code && v->max_blocks && ends.all > v->max_blocks)
+		code = -EUCLEAN;
 	if (code)
-		return complain(err, errlen, code, "reading extents: %s",
-				strerror(-code));
-	if (w.end > v->data_blocks)
-		return complain(err, errlen, -EUCLEAN,
-				"data is truncated: %llu blocks are missing",
-				(unsigned long long)(w.end - v->data_blocks));
+		return complain_extents(code, err, errlen);
+	if (ends.written > v->data_blocks)
+		return complain(
+			err, errlen, -EUCLEAN,
+			"data is truncated: %llu blocks are missing",
+			(unsigned long long)(ends.written - v->data_blocks));
+
+	*ret_bound = max(max(host_bound(v), ends.all), (u64)2);
 	return 0;
+}
+
+static int build_map(struct volume *v, const struct volume_options *opt,
+		     u64 bound, char *err, size_t errlen)
+{
+	int code = blocks_new(bound, opt->charge, opt->charge_arg, &v->blocks);
+
+	if (!code)
+		code = meta_extent_walk(v->meta, false, map_extent, v);
+	return code ? complain_extents(code, err, errlen) : 0;
 }
 
 static int ignore_freed(void *arg, u64 block, u64 nr)
@@ -646,14 +648,20 @@ static int start_epoch(struct volume *v)
 static int mount_volume(struct volume *v, const struct volume_options *opt,
 			char *err, size_t errlen)
 {
-	int code = v->readonly ? 0 : start_epoch(v);
+	u64 bound = 0;
+	/* First, so that what cannot be mounted is not written to. */
+	int code = map_bound(v, &bound, err, errlen);
 
+	if (code)
+		return code;
+	if (!v->readonly)
+		code = start_epoch(v);
 	if (!code)
 		code = meta_counts(v->meta, &v->nr_inodes);
 	if (code)
 		return complain(err, errlen, code, "mounting it: %s",
 				strerror(-code));
-	return build_map(v, opt, err, errlen);
+	return build_map(v, opt, bound, err, errlen);
 }
 
 int volume_open(const char *path, const struct volume_options *opt,
