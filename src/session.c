@@ -4,12 +4,15 @@
 #include "session.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "deferred.h"
@@ -18,6 +21,8 @@
 
 /* A page for a short request and its names, then what a read may need. */
 #define WORKER_BUF ((1 + (size_t)CACHE_READ_MAX_PAGES) * PAGE_SIZE)
+
+#define QUIET_LOOKS 10
 
 _Static_assert(SESSION_MAX_WRITE + PAGE_SIZE <= WORKER_BUF,
 	       "a WRITE with its header fits in a worker's buffer");
@@ -149,16 +154,19 @@ static void notify(int fd)
  */
 static bool worker_receive(struct worker *w)
 {
-	int fd = fuse_session_fd(w->session->fuse);
+	struct session *s = w->session;
+	int fd = fuse_session_fd(s->fuse);
 	ssize_t len;
 	int old;
 
+	(void)__atomic_add_fetch(&s->nr_idle, 1, __ATOMIC_RELEASE);
 	do {
 		(void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
 		len = read(fd, w->buf, WORKER_BUF);
 		(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
 	} while (len < 0 &&
 		 (errno == EINTR || errno == EAGAIN || errno == ENOENT));
+	(void)__atomic_sub_fetch(&s->nr_idle, 1, __ATOMIC_ACQUIRE);
 
 	if (len < 0 && errno != ENODEV)
 		log_msg(LOG_ERR, "reading requests: %s", strerror(errno));
@@ -280,6 +288,31 @@ int session_start(struct session *s)
 			s->nr_started++;
 	}
 	return err;
+}
+
+static bool looks_quiet(struct session *s)
+{
+	struct pollfd pfd = {.fd = fuse_session_fd(s->fuse), .events = POLLIN};
+
+	return __atomic_load_n(&s->nr_idle, __ATOMIC_ACQUIRE) ==
+		       s->nr_started &&
+	       poll(&pfd, 1, 0) == 0;
+}
+
+/*
+ * What the kernel queues behind its own limit it sends while a request before
+ * it is answered, so when none is served and none is to be read, all are done.
+ * A worker that has just read one looks idle for a moment, hence several looks.
+ */
+void session_wait_quiet(struct session *s, u32 timeout_ms)
+{
+	const struct timespec pause = {.tv_nsec = NSEC_PER_MSEC};
+	unsigned looks = 0;
+
+	while (timeout_ms-- && looks < QUIET_LOOKS) {
+		looks = looks_quiet(s) ? looks + 1 : 0;
+		(void)nanosleep(&pause, NULL);
+	}
 }
 
 void session_stop(struct session *s)
@@ -426,6 +459,22 @@ int session_mount(struct session *s, const char *mountpoint)
 void session_unmount(struct session *s)
 {
 	fuse_session_unmount(s->fuse);
+}
+
+/*
+ * libfuse takes a descriptor that shows POLLERR for that of a mount that is
+ * gone, and touches the mountpoint no more. Ours would not show it as long as
+ * programs hold files; a pipe that nobody reads does.
+ */
+void session_cut(struct session *s)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC))
+		return;
+	(void)close(fds[0]);
+	(void)dup3(fds[1], fuse_session_fd(s->fuse), O_CLOEXEC);
+	(void)close(fds[1]);
 }
 
 int session_ready_fd(const struct session *s)

@@ -69,6 +69,7 @@ struct session {
 	u64 next_control_fh;
 
 	/* atomic */
+	u32 nr_idle;	 /* workers that wait for a request */
 	u64 init_unique; /* of the INIT request in flight */
 	u64 init_flags;	 /* what it offers */
 	bool broken_seen;
@@ -105,12 +106,22 @@ int session_start(struct session *s);
 int session_ready_fd(const struct session *s);
 int session_ended_fd(const struct session *s);
 
+/* Wait until no request is being served and none is waiting, at most
+ * @timeout_ms: what the kernel has sent already is to be served. */
+void session_wait_quiet(struct session *s, u32 timeout_ms);
+
 /* End the workers, and give every delayed answer. Waits for the commits that
  * were asked for. */
 void session_stop(struct session *s);
 
-/* Lift the mount if it is still there, lazily if it is busy. */
+/* Lift the mount if it is still there, lazily if it is busy.
+ * Context: stopped. */
 void session_unmount(struct session *s);
+
+/* Cut a connection whose mount was lifted lazily: programs that still hold
+ * files get errors, and session_unmount() leaves the mountpoint, where
+ * something else may be by now, alone. Context: stopped. */
+void session_cut(struct session *s);
 
 /* ---- for operations ---- */
 

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "daemon.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "background.h"
+#include "log.h"
+#include "mountinfo.h"
+#include "session.h"
+#include "units.h"
+#include "unmounter.h"
+
+#define MOUNT_TYPE "fuse.foliofs"
+
+/* How long to wait for a daemon that is unmounted and commits what it has. */
+#define ENDING_TRIES 150
+#define ENDING_TRY_NS (200 * NSEC_PER_MSEC)
+
+/* How long programs that hold a lazily unmounted mount may keep it busy. */
+#define QUIET_TIMEOUT_MS 5000
+
+#define READ_AHEAD_KB 1024
+#define MAX_KERNEL_DIRTY ((u64)64 << 20)
+
+struct daemon {
+	const struct options *opt;
+	char *volume_path; /* absolute, as are all */
+	char *mountpoint;
+	int status_fd; /* the waiting parent; -1: in the foreground */
+	int signal_fd;
+	struct volume *volume; /* until fs_open() has it */
+	struct fs *fs;
+	struct control *control;
+	struct session *session;
+	pid_t unmounter; /* 0: none */
+	bool lifted;	 /* lazily: off the tree, but the connection stands */
+};
+
+static const char *fsname(const struct daemon *d)
+{
+	return d->opt->fsname ? d->opt->fsname : d->volume_path;
+}
+
+/* ---- what must be right before anything is touched ---- */
+
+static int find_mountpoint(struct daemon *d)
+{
+	const char *name = d->opt->mountpoint;
+	struct stat st;
+
+	d->mountpoint = realpath(name, NULL);
+	if (!d->mountpoint || stat(d->mountpoint, &st)) {
+		log_msg(LOG_ERR, "%s: %s", name, strerror(errno));
+		return -EINVAL;
+	}
+	if (!S_ISDIR(st.st_mode)) {
+		log_msg(LOG_ERR, "%s: not a folder", name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* The absolute path of what is to be made in a folder that is there. */
+static char *path_to_create(const char *name)
+{
+	char *copy1 = strdup(name), *copy2 = strdup(name);
+	char *parent = copy1 ? realpath(dirname(copy1), NULL) : NULL;
+	char *path = NULL;
+
+	if (parent && copy2 &&
+	    asprintf(&path, "%s/%s", strcmp(parent, "/") ? parent : "",
+		     basename(copy2)) < 0)
+		path = NULL;
+	free(parent);
+	free(copy2);
+	free(copy1);
+	return path;
+}
+
+static int find_volume(struct daemon *d)
+{
+	const char *name = d->opt->volume;
+
+	d->volume_path = realpath(name, NULL);
+	if (!d->volume_path && errno == ENOENT && d->opt->create)
+		d->volume_path = path_to_create(name);
+	if (!d->volume_path) {
+		log_msg(LOG_ERR, "%s: %s%s", name, strerror(errno),
+			errno == ENOENT ? " (-o create makes a volume)" : "");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Under its own mountpoint the volume would be out of SQLite's reach. */
+static int check_nesting(const struct daemon *d)
+{
+	size_t len = strlen(d->mountpoint);
+	const char *rest = d->volume_path + len;
+
+	if (strncmp(d->volume_path, d->mountpoint, len) != 0)
+		return 0;
+	if (*rest && *rest != '/' && len > 1)
+		return 0;
+
+	log_msg(LOG_ERR, "%s: the volume lies under the mountpoint %s",
+		d->volume_path, d->mountpoint);
+	return -EINVAL;
+}
+
+static int check_device(void)
+{
+	if (access("/dev/fuse", R_OK | W_OK) == 0)
+		return 0;
+
+	log_msg(LOG_ERR, "/dev/fuse: %s", strerror(errno));
+	return -EINVAL;
+}
+
+static int check_surroundings(struct daemon *d)
+{
+	int err = find_mountpoint(d);
+
+	if (!err)
+		err = find_volume(d);
+	if (!err)
+		err = check_nesting(d);
+	if (!err)
+		err = check_device();
+	return err;
+}
+
+/* ---- volume and filesystem ---- */
+
+/*
+ * umount(8) returns before the daemon has committed what it holds: a volume
+ * that is in use, but mounted nowhere that we can see, is about to be free.
+ */
+static bool is_ending(const struct daemon *d)
+{
+	return mountinfo_has(MOUNTINFO_PATH, MOUNT_TYPE, fsname(d)) == 0;
+}
+
+static int open_volume(struct daemon *d)
+{
+	const struct timespec pause = {.tv_nsec = ENDING_TRY_NS};
+	struct volume_options opt = {
+		.readonly = d->opt->ro,
+		.create = d->opt->create,
+		.size = d->opt->size == OPTION_UNSET ? 0 : d->opt->size,
+	};
+	char text[512] = "";
+	int err;
+
+	for (int tries = 0;; tries++) {
+		err = volume_open(d->volume_path, &opt, &d->volume, text,
+				  sizeof(text));
+		if (err != -EBUSY || tries == ENDING_TRIES || !is_ending(d))
+			break;
+		(void)nanosleep(&pause, NULL);
+	}
+
+	if (*text)
+		log_msg(err ? LOG_ERR : LOG_WARNING, "%s: %s", d->volume_path,
+			text);
+	else if (err)
+		log_msg(LOG_ERR, "%s: %s", d->volume_path, strerror(-err));
+	return err;
+}
+
+static void set_knob(struct fs_options *fso, enum cache_knob knob, u64 value,
+		     u64 multiply, u64 divide)
+{
+	if (value != OPTION_UNSET)
+		fso->knobs[knob] = value * multiply / divide;
+}
+
+static void fill_fs_options(const struct options *opt, struct fs_options *fso)
+{
+	*fso = (struct fs_options){
+		.cache_size = opt->cache_size,
+		.cache_max = max(opt->cache_size, ram_bytes()),
+		.commit_secs = (u32)opt->commit,
+		.writeback = opt->cache == CACHE_MODE_WRITEBACK,
+		.readonly = opt->ro,
+		.log = log_line,
+	};
+	for (int i = 0; i < KNOB_NR; i++)
+		fso->knobs[i] = UINT64_MAX;
+
+	set_knob(fso, KNOB_swap_size, opt->swap_size, 1, 1);
+	set_knob(fso, KNOB_dirty_background_bytes, opt->dirty_background_bytes,
+		 1, 1);
+	set_knob(fso, KNOB_dirty_bytes, opt->dirty_bytes, 1, 1);
+	set_knob(fso, KNOB_dirty_expire_centisecs, opt->dirty_expire, 100, 1);
+	set_knob(fso, KNOB_swappiness, opt->swappiness, 1, 1);
+	set_knob(fso, KNOB_readahead_kb, opt->readahead, 1, 1024);
+}
+
+static int open_fs(struct daemon *d)
+{
+	struct fs_options fso;
+	int err;
+
+	fill_fs_options(d->opt, &fso);
+	err = fs_open(d->volume, &fso, &d->fs);
+	d->volume = NULL;
+	if (!err)
+		err = control_new(d->fs, getuid(), getgid(), &d->control);
+	if (err)
+		log_msg(LOG_ERR, "%s: %s", d->volume_path, strerror(-err));
+	return err;
+}
+
+/* ---- the mount ---- */
+
+static char *mount_options(const struct options *opt)
+{
+	char *list = NULL;
+	int err = 0;
+
+	if (opt->kernel)
+		err = fuse_opt_add_opt(&list, opt->kernel);
+	if (!err && opt->ro)
+		err = fuse_opt_add_opt(&list, "ro");
+	if (!err && opt->allow_other)
+		err = fuse_opt_add_opt(&list, "allow_other");
+	if (!err && opt->allow_root)
+		err = fuse_opt_add_opt(&list, "allow_root");
+	if (!err && opt->auto_unmount)
+		err = fuse_opt_add_opt(&list, "auto_unmount");
+	if (!err && !list)
+		list = strdup("");
+	if (err) {
+		free(list);
+		list = NULL;
+	}
+	return list;
+}
+
+static int open_session(struct daemon *d)
+{
+	char *list = mount_options(d->opt);
+	struct session_config cfg = {
+		.fs = d->fs,
+		.control = d->control,
+		.writeback = d->opt->cache == CACHE_MODE_WRITEBACK,
+		.debug = d->opt->debug,
+		.mount_options = list,
+		.fsname = fsname(d),
+	};
+	int err = list ? session_new(&cfg, &d->session) : -ENOMEM;
+
+	free(list);
+	/* Of the others libfuse has spoken. */
+	if (err == -ENOMEM || err == -EMFILE)
+		log_msg(LOG_ERR, "%s", strerror(-err));
+	return err;
+}
+
+static int mount_it(struct daemon *d)
+{
+	int err = session_mount(d->session, d->mountpoint);
+
+	if (err)
+		return err;
+
+	err = volume_lock_note(fs_volume(d->fs), d->mountpoint);
+	if (!err)
+		err = session_start(d->session);
+	if (err)
+		log_msg(LOG_ERR, "%s: %s", d->mountpoint, strerror(-err));
+	return err;
+}
+
+/* As far as we may: an ordinary user may not, and older kernels lack one. */
+static void tune_kernel(const struct daemon *d)
+{
+	struct mount_dev dev;
+	int err = mountinfo_dev(MOUNTINFO_PATH, d->mountpoint, &dev);
+
+	if (!err)
+		err = bdi_tune("/sys/class/bdi", &dev, READ_AHEAD_KB,
+			       min(d->opt->cache_size / 4, MAX_KERNEL_DIRTY));
+	if (err)
+		log_msg(LOG_DEBUG,
+			"readahead and dirty pages of the kernel "
+			"stay as they are: %s",
+			strerror(-err));
+}
+
+/* ---- serving ---- */
+
+enum event {
+	EVENT_READY,
+	EVENT_ENDED,
+	EVENT_SIGNAL,
+	EVENT_CHILD,
+};
+
+static enum event read_signal(int fd)
+{
+	struct signalfd_siginfo info;
+
+	if (read(fd, &info, sizeof(info)) != sizeof(info) ||
+	    info.ssi_signo != SIGCHLD)
+		return EVENT_SIGNAL;
+	return EVENT_CHILD;
+}
+
+static enum event wait_event(const struct daemon *d, bool want_ready)
+{
+	struct pollfd fds[] = {
+		{.fd = session_ended_fd(d->session), .events = POLLIN},
+		{.fd = d->signal_fd, .events = POLLIN},
+		{.fd = session_ready_fd(d->session), .events = POLLIN},
+	};
+	nfds_t nr = want_ready ? 3 : 2;
+
+	while (poll(fds, nr, -1) < 0)
+		; /* EINTR: signals are blocked, but a debugger may stop us */
+
+	if (fds[0].revents)
+		return EVENT_ENDED;
+	if (fds[1].revents)
+		return read_signal(d->signal_fd);
+	return EVENT_READY;
+}
+
+static int wait_ready(struct daemon *d)
+{
+	enum event event;
+
+	do
+		event = wait_event(d, true);
+	while (event == EVENT_CHILD);
+	if (event == EVENT_READY)
+		return 0;
+
+	log_msg(LOG_ERR, "%s: %s", d->mountpoint,
+		event == EVENT_ENDED ? "the kernel refused the mount"
+				     : "interrupted");
+	return -EIO;
+}
+
+/* Return: whether to go on serving. */
+static bool on_signal(struct daemon *d)
+{
+	if (d->unmounter)
+		return false;
+
+	d->unmounter = unmounter_start(d->mountpoint);
+	if (d->unmounter > 0)
+		return true;
+
+	log_msg(LOG_ERR, "unmounting: %s", strerror(-d->unmounter));
+	d->unmounter = 0;
+	return false;
+}
+
+static bool on_child(struct daemon *d)
+{
+	int status;
+
+	if (!d->unmounter ||
+	    waitpid(d->unmounter, &status, WNOHANG) != d->unmounter)
+		return true;
+
+	switch (unmounter_result(status)) {
+	case UNMOUNTER_DONE:
+		return true; /* until the workers see it */
+	case UNMOUNTER_LAZILY:
+		log_msg(LOG_WARNING, "%s: busy, unmounted all the same",
+			d->mountpoint);
+		d->lifted = true;
+		session_wait_quiet(d->session, QUIET_TIMEOUT_MS);
+		return false;
+	default:
+		log_msg(LOG_ERR, "%s: cannot be unmounted", d->mountpoint);
+		return false;
+	}
+}
+
+static void serve(struct daemon *d)
+{
+	bool more = true;
+
+	while (more) {
+		switch (wait_event(d, false)) {
+		case EVENT_SIGNAL:
+			more = on_signal(d);
+			break;
+		case EVENT_CHILD:
+			more = on_child(d);
+			break;
+		default:
+			more = false;
+		}
+	}
+}
+
+/* ---- beginning and end ---- */
+
+/* From now on signals come through the descriptor, to the main thread. */
+static int take_signals(struct daemon *d)
+{
+	sigset_t set;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (d->signal_fd >= 0)
+		return 0;
+
+	log_msg(LOG_ERR, "signalfd: %s", strerror(errno));
+	return -EMFILE;
+}
+
+static int go_to_background(struct daemon *d)
+{
+	if (d->opt->foreground)
+		return 0;
+
+	d->status_fd = background_begin();
+	if (d->status_fd >= 0)
+		return 0;
+
+	log_msg(LOG_ERR, "fork: %s", strerror(-d->status_fd));
+	return d->status_fd;
+}
+
+/*
+ * What the budget does not count has to stay small: few malloc arenas, and
+ * large blocks given back to the system.
+ */
+static void tune_malloc(void)
+{
+	(void)mallopt(M_ARENA_MAX, 2);
+	(void)mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	(void)mallopt(M_TRIM_THRESHOLD, 1 << 20);
+}
+
+static int begin(struct daemon *d)
+{
+	int err = check_surroundings(d);
+
+	if (!err)
+		err = go_to_background(d);
+	if (!err)
+		err = take_signals(d);
+	if (!err)
+		err = open_volume(d);
+	if (!err)
+		err = open_fs(d);
+	if (!err)
+		err = open_session(d);
+	if (!err)
+		err = mount_it(d);
+	if (!err)
+		err = wait_ready(d);
+	return err;
+}
+
+static void announce(struct daemon *d)
+{
+	tune_kernel(d);
+	if (d->status_fd >= 0) {
+		log_to_syslog();
+		background_ready(d->status_fd);
+	}
+	log_msg(LOG_INFO, "%s: mounted at %s", d->volume_path, d->mountpoint);
+}
+
+/* Return: the error of the last commit. */
+static int end(struct daemon *d)
+{
+	int err = 0;
+
+	if (d->session) {
+		session_stop(d->session);
+		if (d->lifted)
+			session_cut(d->session);
+		session_unmount(d->session);
+		session_free(d->session);
+	}
+	if (d->control)
+		control_free(d->control);
+	if (d->fs)
+		err = fs_close(d->fs);
+	if (d->signal_fd >= 0)
+		(void)close(d->signal_fd);
+	if (err)
+		log_msg(LOG_ERR,
+			"%s: what was not committed before is lost: %s",
+			d->volume_path, strerror(-err));
+	return err;
+}
+
+int daemon_run(const struct options *opt)
+{
+	struct daemon d = {.opt = opt, .status_fd = -1, .signal_fd = -1};
+	int err, end_err;
+
+	tune_malloc();
+	log_open("foliofs", opt->debug);
+	log_from_libfuse();
+	err = begin(&d);
+	if (!err) {
+		announce(&d);
+		serve(&d);
+	}
+
+	end_err = end(&d);
+	if (!err && !end_err)
+		log_msg(LOG_INFO, "%s: unmounted", d.volume_path);
+	free(d.volume_path);
+	free(d.mountpoint);
+	return err || end_err ? EXIT_FAILURE : EXIT_SUCCESS;
+}
