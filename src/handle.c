@@ -31,7 +31,6 @@ static int grow_locked(struct handle_table *t)
 		return -ENOMEM;
 
 	memset(slots + t->cap, 0, (cap - t->cap) * sizeof(struct handle *));
-	cache_charge(t->fs->cache, (s64)((cap - t->cap) * sizeof(*slots)));
 	t->slots = slots;
 	t->cap = cap;
 	return 0;
@@ -40,9 +39,10 @@ static int grow_locked(struct handle_table *t)
 static int install(struct handle_table *t, struct handle *h, u64 *ret_fh)
 {
 	int err = 0;
-	u64 i;
+	u64 i, grown;
 
 	mutex_lock(&t->lock);
+	grown = t->cap;
 	for (i = t->first_free; i < t->cap && t->slots[i]; i++)
 		;
 	if (i == t->cap)
@@ -53,7 +53,10 @@ static int install(struct handle_table *t, struct handle *h, u64 *ret_fh)
 		t->nr++;
 		*ret_fh = i + 1;
 	}
+	grown = t->cap - grown;
 	mutex_unlock(&t->lock);
+	/* not under a leaf: charging may ask for a commit */
+	cache_charge(t->fs->cache, (s64)(grown * sizeof(struct handle *)));
 	return err;
 }
 
