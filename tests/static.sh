@@ -182,10 +182,12 @@ help_names_options()
 	return $_missing
 }
 
-# The letters and words that --help offers: -f, --foreground.
+# The letters and words that --help offers, at the start of a line: -f,
+# --foreground.
 flags_of()
 {
-	"$1" --help | grep -oE -- '(^|[[:space:],])-{1,2}[a-zA-Z][a-z-]*' |
+	"$1" --help | grep -E '^ +-' |
+		grep -oE -- '(^|[[:space:],])-{1,2}[a-zA-Z][a-z-]*' |
 		sed -E 's/^[[:space:],]*-+//' | sort -u
 }
 
