@@ -23,12 +23,6 @@
 #include "units.h"
 #include "unmounter.h"
 
-#define MOUNT_TYPE "fuse.foliofs"
-
-/* How long to wait for a daemon that is unmounted and commits what it has. */
-#define ENDING_TRIES 150
-#define ENDING_TRY_NS (200 * NSEC_PER_MSEC)
-
 /* How long programs that hold a lazily unmounted mount may keep it busy. */
 #define QUIET_TIMEOUT_MS 5000
 
@@ -145,34 +139,18 @@ static int check_surroundings(struct daemon *d)
 
 /* ---- volume and filesystem ---- */
 
-/*
- * umount(8) returns before the daemon has committed what it holds: a volume
- * that is in use, but mounted nowhere that we can see, is about to be free.
- */
-static bool is_ending(const struct daemon *d)
-{
-	return mountinfo_has(MOUNTINFO_PATH, MOUNT_TYPE, fsname(d)) == 0;
-}
-
 static int open_volume(struct daemon *d)
 {
-	const struct timespec pause = {.tv_nsec = ENDING_TRY_NS};
 	struct volume_options opt = {
 		.readonly = d->opt->ro,
 		.create = d->opt->create,
 		.size = d->opt->size == OPTION_UNSET ? 0 : d->opt->size,
+		.patience_ms = VOLUME_PATIENCE_MS,
 	};
 	char text[512] = "";
 	int err;
 
-	for (int tries = 0;; tries++) {
-		err = volume_open(d->volume_path, &opt, &d->volume, text,
-				  sizeof(text));
-		if (err != -EBUSY || tries == ENDING_TRIES || !is_ending(d))
-			break;
-		(void)nanosleep(&pause, NULL);
-	}
-
+	err = volume_open(d->volume_path, &opt, &d->volume, text, sizeof(text));
 	if (*text)
 		log_msg(err ? LOG_ERR : LOG_WARNING, "%s: %s", d->volume_path,
 			text);

@@ -17,8 +17,6 @@
 struct mount_row {
 	struct mount_dev dev;
 	char *mountpoint;
-	char *type;
-	char *source;
 };
 
 /* 36 35 98:0 /root /mnt rw,noatime shared:1 ... - ext3 /dev/root rw */
@@ -35,14 +33,10 @@ static bool parse_row(char *line, struct mount_row *ret)
 			ret->mountpoint = word;
 		word = strtok_r(NULL, " \n", &save);
 	}
-
-	ret->type = strtok_r(NULL, " \n", &save);
-	ret->source = strtok_r(NULL, " \n", &save);
-	if (!ret->source || !ret->mountpoint)
+	if (!word || !ret->mountpoint)
 		return false;
 
 	path_unescape(ret->mountpoint);
-	path_unescape(ret->source);
 	return true;
 }
 
@@ -100,29 +94,6 @@ int mountinfo_dev(const char *file, const char *mountpoint,
 
 	*ret_dev = query.dev;
 	return 0;
-}
-
-struct source_query {
-	const char *type;
-	const char *source;
-	bool found;
-};
-
-static void match_source(const struct mount_row *row, void *arg)
-{
-	struct source_query *query = arg;
-
-	if (!strcmp(row->type, query->type) &&
-	    !strcmp(row->source, query->source))
-		query->found = true;
-}
-
-int mountinfo_has(const char *file, const char *type, const char *source)
-{
-	struct source_query query = {.type = type, .source = source};
-	int err = for_each_row(file, match_source, &query);
-
-	return err ? err : query.found;
 }
 
 static int write_number(const char *path, u64 value)

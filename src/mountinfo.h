@@ -21,9 +21,6 @@ struct mount_dev {
 int mountinfo_dev(const char *file, const char *mountpoint,
 		  struct mount_dev *ret_dev);
 
-/* Is a filesystem of @type with that source mounted? Return: 1, 0, -errno. */
-int mountinfo_has(const char *file, const char *type, const char *source);
-
 /*
  * Tune the kernel's side of a mount, as far as we may: @read_ahead_kb, which
  * INIT alone cannot raise above 128, and @max_bytes, which bounds the pages of

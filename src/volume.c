@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
 
+#include "mountinfo.h"
 #include "volume.h"
 
 #include <dirent.h>
@@ -30,6 +31,8 @@ struct data_header {
 static const char data_magic[16] = "foliofs data 01";
 
 #define BOUND_AGE_NS NSEC_PER_SEC
+/* How often to look whether a holder that is ending has let go. */
+#define ENDING_TRY_MS 50
 
 static u64 now_ns(clockid_t clock)
 {
@@ -302,28 +305,77 @@ int volume_create(const char *path, const struct volume_options *opt, char *err,
 /* ---- the lock ---- */
 
 /* Who has it, from the text of the lock. */
-static int complain_busy(int fd, char *err, size_t errlen)
-{
+struct holder {
+	int pid;		/* 0: the text does not say */
+	const char *mountpoint; /* or NULL; in text */
 	char text[4200];
+};
+
+static void read_holder(int fd, struct holder *h)
+{
+	static const char key[] = "\nmountpoint ";
+	ssize_t len = pread(fd, h->text, sizeof(h->text) - 1, 0);
 	char *mountpoint;
 	char *end;
-	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
-	int pid = 0;
 
-	text[max(len, (ssize_t)0)] = '\0';
-	if (sscanf(text, "pid %d", &pid) != 1)
-		return complain(err, errlen, -EBUSY, "it is in use");
-	mountpoint = strstr(text, "\nmountpoint ");
+	h->mountpoint = NULL;
+	h->text[max(len, (ssize_t)0)] = '\0';
+	if (sscanf(h->text, "pid %d", &h->pid) != 1)
+		h->pid = 0;
+	mountpoint = strstr(h->text, key);
 	if (!mountpoint)
-		return complain(err, errlen, -EBUSY,
-				"it is in use by process %d", pid);
-	mountpoint += strlen("\nmountpoint ");
+		return;
+	mountpoint += strlen(key);
 	end = strchr(mountpoint, '\n');
 	if (end)
 		*end = '\0';
+	h->mountpoint = mountpoint;
+}
+
+static int complain_busy(int fd, char *err, size_t errlen)
+{
+	struct holder h;
+
+	read_holder(fd, &h);
+	if (!h.pid)
+		return complain(err, errlen, -EBUSY, "it is in use");
+	if (!h.mountpoint)
+		return complain(err, errlen, -EBUSY,
+				"it is in use by process %d", h.pid);
 	return complain(err, errlen, -EBUSY,
-			"it is in use by process %d, mounted at %s", pid,
-			mountpoint);
+			"it is in use by process %d, mounted at %s", h.pid,
+			h.mountpoint);
+}
+
+/*
+ * umount(8) returns before the daemon has committed what it holds: a holder
+ * whose mountpoint has nothing mounted any more, as far as we can see, is
+ * about to let go.
+ */
+static bool is_ending(int fd)
+{
+	struct mount_dev dev;
+	struct holder h;
+
+	read_holder(fd, &h);
+	return h.mountpoint &&
+	       mountinfo_dev(MOUNTINFO_PATH, h.mountpoint, &dev) == -ENOENT;
+}
+
+/* Return: 0 or -errno; -EWOULDBLOCK: somebody else has it. */
+static int lock_patiently(int fd, u32 patience_ms)
+{
+	const struct timespec pause = {.tv_nsec =
+					       ENDING_TRY_MS * NSEC_PER_MSEC};
+
+	for (u32 waited = 0;; waited += ENDING_TRY_MS) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK || waited >= patience_ms ||
+		    !is_ending(fd))
+			return -errno;
+		(void)nanosleep(&pause, NULL);
+	}
 }
 
 int volume_lock_note(struct volume *v, const char *mountpoint)
@@ -349,9 +401,11 @@ int volume_lock_note(struct volume *v, const char *mountpoint)
 }
 
 /* A folder without meta.db is not ours: nothing is made there. */
-static int take_lock(struct volume *v, char *err, size_t errlen)
+static int take_lock(struct volume *v, const struct volume_options *opt,
+		     char *err, size_t errlen)
 {
 	int flags = v->readonly ? O_RDONLY : O_RDWR | O_CREAT;
+	int code;
 
 	if (faccessat(v->dirfd, "meta.db", F_OK, 0) < 0)
 		return complain(err, errlen, -errno, "%s",
@@ -363,11 +417,12 @@ static int take_lock(struct volume *v, char *err, size_t errlen)
 	if (v->lockfd < 0)
 		return complain(err, errlen, -errno, "lock: %s",
 				strerror(errno));
-	if (flock(v->lockfd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	if (errno == EWOULDBLOCK)
+	code = lock_patiently(v->lockfd, opt->patience_ms);
+	if (code == -EWOULDBLOCK)
 		return complain_busy(v->lockfd, err, errlen);
-	return complain(err, errlen, -errno, "lock: %s", strerror(errno));
+	if (code)
+		(void)complain(err, errlen, code, "lock: %s", strerror(-code));
+	return code;
 }
 
 /* ---- opening ---- */
@@ -439,7 +494,7 @@ static int open_files(struct volume *v, const struct volume_options *opt,
 		return complain(err, errlen, -errno, "%s", strerror(errno));
 	code = check_host(v->dirfd, opt, err, errlen);
 	if (!code)
-		code = take_lock(v, err, errlen);
+		code = take_lock(v, opt, err, errlen);
 	if (!code)
 		code = meta_open(v->path, v->readonly, &v->meta, err, errlen);
 	if (!code)

@@ -60,6 +60,8 @@ struct volume_options {
 	bool readonly;
 	bool create; /* first, if the folder is missing or empty */
 	u64 size;    /* bytes; for create: bound of data, 0: the host's */
+	/* wait so long for a holder whose mount is gone already */
+	u32 patience_ms;
 	bool allow_network;		      /* network filesystems as host */
 	void (*charge)(void *arg, s64 bytes); /* may be NULL */
 	void *charge_arg;
@@ -74,6 +76,8 @@ int volume_create(const char *path, const struct volume_options *opt, char *err,
 		  size_t errlen);
 
 #define VOLUME_MIN_BLOCKS 256
+/* For volume_options.patience_ms: long enough to commit a large cache. */
+#define VOLUME_PATIENCE_MS 30000
 
 /*
  * Open and lock. Syncs data, WAL and folder before the first allocation (a

@@ -194,6 +194,7 @@ long volume_check(const char *path, const struct volume_check_options *opt,
 		  char *err, size_t errlen)
 {
 	struct volume_options open_opt = {.readonly = true,
+					  .patience_ms = VOLUME_PATIENCE_MS,
 					  .allow_network = true};
 	struct volume *v;
 	long faults;

@@ -914,6 +914,27 @@ START_TEST(check_says_which_blocks_are_used_twice)
 }
 END_TEST
 
+static void *close_volume(void *arg)
+{
+	return volume_close(arg) ? arg : NULL;
+}
+
+START_TEST(a_holder_whose_mount_is_gone_is_waited_for)
+{
+	struct volume *v;
+	pthread_t thread;
+	void *failed;
+
+	create(0);
+	v = open_volume(&plain);
+	ck_assert_int_eq(volume_lock_note(v, tmpdir_path("gone")), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, close_volume, v), 0);
+	check_is_well();
+	ck_assert_int_eq(pthread_join(thread, &failed), 0);
+	ck_assert_ptr_null(failed);
+}
+END_TEST
+
 /* ---- every nth call fails ---- */
 
 /*
@@ -1182,6 +1203,7 @@ static void add_accidents(TCase *tc)
 	tcase_add_test(tc,
 		       a_read_only_volume_gives_its_pages_and_keeps_its_epoch);
 	tcase_add_test(tc, check_says_which_blocks_are_used_twice);
+	tcase_add_test(tc, a_holder_whose_mount_is_gone_is_waited_for);
 	tcase_add_loop_test(
 		tc, every_failed_call_of_the_device_is_told_and_loses_no_commit,
 		0, 3);
