@@ -282,13 +282,22 @@ static bool has_setid(struct inode *inode)
 
 /*
  * In writeback mode the kernel extends files by itself and its late writes
- * tell us so; the cache takes a late write as one that must not extend.
+ * tell us so; the cache takes a late write as one that must not extend. They
+ * come side by side and in any order: one that ends before the other must not
+ * cut it off.
  */
 static int extend_for_late(struct inode *inode, u64 end)
 {
+	int err = 0;
+
 	if (!inode->fs->opt.writeback || end <= i_size_read(&inode->mapping))
 		return 0;
-	return cache_truncate(&inode->mapping, end, NULL);
+
+	down_write(&inode->rwsem);
+	if (end > i_size_read(&inode->mapping))
+		err = cache_truncate(&inode->mapping, end, NULL);
+	up_write(&inode->rwsem);
+	return err;
 }
 
 static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,

@@ -26,7 +26,7 @@ static struct peer peer;
 
 static void begin(void)
 {
-	struct session_config cfg = {.writeback = false};
+	struct session_config cfg = {.writeback = tfs.writeback};
 
 	test_fs_open(&tfs);
 	ck_assert_int_eq(control_new(tfs.fs, 0, 0, &control), 0);
@@ -252,6 +252,46 @@ START_TEST(a_late_write_needs_no_handle)
 }
 END_TEST
 
+/* In writeback mode the kernel extends files; pieces come in any order. */
+START_TEST(late_writes_side_by_side_make_the_whole_file)
+{
+	enum { NR = 24, PIECE = 64 << 10 };
+	static char in[NR * PIECE], out[PIECE];
+	u64 writes[NR], file, fh;
+	struct rng rng;
+	char name[8];
+
+	end();
+	tfs.writeback = true;
+	begin();
+	rng_init(&rng, 5);
+	for (u64 round = 0; round < test_rounds(40); round++) {
+		(void)snprintf(name, sizeof(name), "f%d", (int)round);
+		file = create(FS_ROOT_INO, name, &fh);
+		test_pattern(in, sizeof(in), 0, round);
+		/* 5 and 24 have no common divisor: each piece once */
+		for (u64 i = 0, nr = rng_below(&rng, NR); i < NR; i++) {
+			nr = (nr + 5) % NR;
+			writes[i] = peer_send_write(&peer, file, fh, nr * PIECE,
+						    in + nr * PIECE, PIECE,
+						    FUSE_WRITE_CACHE);
+		}
+		for (u64 i = 0; i < NR; i++)
+			ck_assert_int_eq(answer(writes[i]), 0);
+		for (u64 i = 0; i < NR; i++) {
+			ck_assert_int_eq(peer_read(&peer, FUSE_READ, file, fh,
+						   i * PIECE, out, PIECE),
+					 PIECE);
+			ck_assert_int_eq(memcmp(in + i * PIECE, out, PIECE), 0);
+		}
+		ck_assert_int_eq(peer_release(&peer, FUSE_RELEASE, file, fh),
+				 0);
+		ck_assert_int_eq(unlink_at(FS_ROOT_INO, name), 0);
+		peer_forget(&peer, file, 1);
+	}
+}
+END_TEST
+
 START_TEST(a_full_volume_says_so_and_works_on_after_a_removal)
 {
 	static char buf[64 << 10];
@@ -433,6 +473,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, lookups_and_forgets_leave_nothing_behind);
 	tcase_add_test(tc, many_fsyncs_share_few_commits_and_all_are_answered);
 	tcase_add_test(tc, a_late_write_needs_no_handle);
+	tcase_add_test(tc, late_writes_side_by_side_make_the_whole_file);
 	tcase_add_test(tc, a_full_volume_says_so_and_works_on_after_a_removal);
 	tcase_add_test(tc, control_files_are_read_while_all_else_goes_on);
 	tcase_add_test(tc, nonsense_leaves_a_sound_volume);
