@@ -244,7 +244,17 @@ int inode_drop_setid(struct inode *inode)
 	if (any)
 		err = set_attr_locked(inode, &none, FS_SET_KILL_SUID);
 	up_write(&inode->rwsem);
+
+	if (any && !err && inode->fs->attr_changed)
+		inode->fs->attr_changed(inode->fs->attr_changed_arg,
+					inode->ino);
 	return err;
+}
+
+void fs_on_attr_change(struct fs *fs, void (*fn)(void *arg, u64 ino), void *arg)
+{
+	fs->attr_changed_arg = arg;
+	fs->attr_changed = fn;
 }
 
 /* Context: rwsem held exclusive. */

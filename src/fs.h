@@ -102,6 +102,14 @@ enum fs_set {
 };
 int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
 	       unsigned set, struct stat *ret_st);
+/*
+ * For whoever caches attributes: let @fn know of inodes whose mode changed
+ * without anybody asking for that, as set-id bits go when content changes. It
+ * is called by the thread of that operation, before it returns, with no locks
+ * held. Context: no operation is under way. @fn may be NULL.
+ */
+void fs_on_attr_change(struct fs *fs, void (*fn)(void *arg, u64 ino),
+		       void *arg);
 int fs_statfs(struct fs *fs, struct statvfs *ret);
 ssize_t fs_getxattr(struct fs *fs, u64 ino, const char *name, void *buf,
 		    size_t size);

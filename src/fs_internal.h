@@ -18,6 +18,8 @@ struct fs {
 	struct volume *volume;
 	struct cache *cache;
 	struct fs_options opt;
+	void (*attr_changed)(void *arg, u64 ino); /* may be NULL */
+	void *attr_changed_arg;
 
 	struct rwsem stop;
 	struct mutex rename_mutex;

@@ -93,8 +93,9 @@ void session_init_conn(struct session *s, struct fuse_conn_info *conn)
  * What libfuse 3.14 cannot say, or forgets to, is put into its reply.
  *
  * Without HANDLE_KILLPRIV_V2 the kernel asks for security.capability before
- * each write(2): a second request for every first. struct fs drops set-id bits
- * and capabilities when content changes.
+ * each write(2): a second request for every first. With it, struct fs drops
+ * set-id bits when content changes; see attr_changed(). Capabilities the kernel
+ * removes itself, before the first write to a file that it has not seen yet.
  */
 #define AMENDED_FLAGS (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS)
 
@@ -138,6 +139,21 @@ static const struct fuse_custom_io session_io = {
 	.writev = session_writev,
 	.read = session_read,
 };
+
+/*
+ * Of a write the kernel believes that it changes size and times; with
+ * HANDLE_KILLPRIV_V2 it would go on executing a program with the set-id bits
+ * that we have dropped, until SESSION_TIMEOUT. Attributes only, no pages: those
+ * must not be touched this way. The inode is in use by the request that did
+ * it, so this waits for nothing.
+ */
+static void attr_changed(void *arg, u64 ino)
+{
+	struct session *s = arg;
+
+	lock_assert_none();
+	(void)fuse_lowlevel_notify_inval_inode(s->fuse, ino, -1, 0);
+}
 
 /* ---- workers ---- */
 
@@ -412,6 +428,7 @@ int session_new(const struct session_config *cfg, struct session **ret)
 		return err;
 	}
 
+	fs_on_attr_change(s->fs, attr_changed, s);
 	*ret = s;
 	return 0;
 }
@@ -422,6 +439,8 @@ void session_free(struct session *s)
 		return;
 
 	assert(!s->nr_started);
+	if (s->fs)
+		fs_on_attr_change(s->fs, NULL, NULL);
 	control_ops_done(s);
 	if (s->fuse)
 		fuse_session_destroy(s->fuse);

@@ -203,6 +203,12 @@ int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
 	return fs_getattr(fs, ino, ret_st);
 }
 
+void fs_on_attr_change(struct fs *fs, void (*fn)(void *arg, u64 ino), void *arg)
+{
+	fake.attr_changed = fn;
+	fake.attr_changed_arg = arg;
+}
+
 int fs_statfs(struct fs *fs, struct statvfs *ret)
 {
 	memset(ret, 0, sizeof(*ret));
@@ -339,6 +345,8 @@ ssize_t fs_write(struct fs *fs, u64 fh, u64 pos, const void *buf, size_t len,
 
 	if (!is_handle(fh))
 		return -EBADF;
+	if (fake.drops_setid)
+		fake.attr_changed(fake.attr_changed_arg, FAKE_FILE);
 
 	mutex_lock(&fake.lock);
 	if (flags & CACHE_WRITE_WRITEPAGE)

@@ -37,6 +37,7 @@ struct fake {
 	bool full_for_good; /* ... and not worth a retry */
 	int readdir_err;    /* at entry readdir_err_at */
 	u64 readdir_err_at;
+	bool drops_setid; /* writes do */
 
 	/* ---- what the test looks at ---- */
 	unsigned nr_gated; /* waiting now */
@@ -53,6 +54,8 @@ struct fake {
 	unsigned last_set;
 	struct fs_done *dones[FAKE_MAX_DONES];
 	unsigned nr_dones;
+	void (*attr_changed)(void *arg, u64 ino);
+	void *attr_changed_arg;
 	char data[FAKE_SIZE];
 	u64 size;
 };

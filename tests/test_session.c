@@ -318,6 +318,24 @@ START_TEST(a_write_is_answered_when_it_is_stored)
 }
 END_TEST
 
+START_TEST(dropped_set_id_bits_are_told_to_the_kernel_and_no_page_is_touched)
+{
+	struct fuse_notify_inval_inode_out out;
+	u64 fh = open_file();
+	struct peer_reply *note;
+
+	fake.drops_setid = true;
+	ck_assert_int_eq(peer_write(&peer, FAKE_FILE, fh, 0, "x", 1), 1);
+	note = peer_wait(&peer, 0);
+	ck_assert_int_eq(note->error, FUSE_NOTIFY_INVAL_INODE);
+	ck_assert_uint_eq(note->len, sizeof(out));
+	memcpy(&out, note->data, sizeof(out));
+	ck_assert_uint_eq(out.ino, FAKE_FILE);
+	ck_assert_int_lt(out.off, 0);
+	free(note);
+}
+END_TEST
+
 /* ---- what waits, and what must not ---- */
 
 static ssize_t written(u64 unique)
@@ -1066,6 +1084,9 @@ static void add_requests(Suite *suite)
 	tcase_add_test(tc,
 		       a_read_sends_what_lies_in_frames_and_what_was_bounced);
 	tcase_add_test(tc, a_write_is_answered_when_it_is_stored);
+	tcase_add_test(
+		tc,
+		dropped_set_id_bits_are_told_to_the_kernel_and_no_page_is_touched);
 	tcase_add_test(tc, flush_is_for_writeback_mode_alone);
 	tcase_add_test(tc,
 		       readdir_gives_names_that_fit_and_goes_on_behind_them);
