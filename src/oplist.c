@@ -606,7 +606,7 @@ void oplist_check(struct oplist *l)
 	}
 	verify(nr == l->nr_open);
 	list_for_each_entry (inode, &l->dirty, dirty) {
-		verify(!inode->orphan && inode->refs);
+		verify(!inode->orphan);
 		dirty++;
 	}
 	verify(dirty == l->nr_dirty);

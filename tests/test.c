@@ -27,10 +27,12 @@ const char *__ubsan_default_options(void)
 	return "abort_on_error=0:exitcode=99:print_stacktrace=1";
 }
 
+/* The order of a file tree's locks follows the tree, which renames turn round;
+ * to TSan that is an inversion. Our own checker knows the ranks. */
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
-	return "abort_on_error=0:exitcode=99:second_deadlock_stack=1";
+	return "abort_on_error=0:exitcode=99:detect_deadlocks=0";
 }
 
 static u64 seed;
