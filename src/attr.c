@@ -5,13 +5,15 @@
 
 /* Segments looked at to count the blocks of a sparse file that changed. */
 #define BLOCKS_WALK 256
+/* Pages behind the committed end that are looked at one by one. */
+#define APPENDED_MAX 65536
 
 /* ---- st_blocks ----
  *
  * Committed pages are counted by the volume, once after each commit. While
- * there is uncommitted content the sum of both is right unless it replaces
- * committed pages: then, in a file without holes, the size is the answer, and
- * a sparse one is walked, if it has few enough segments.
+ * there is uncommitted content as well, the sum of both is right for a new
+ * file; one without holes needs only what was appended; any other is walked,
+ * if it has few enough segments. Past that the answer is an upper bound.
  */
 
 static s64 committed_blocks(struct inode *inode)
@@ -43,23 +45,50 @@ static s64 committed_blocks(struct inode *inode)
 	return (s64)nr;
 }
 
-/* Unwritten pages of [pgoff, end), which the walk over data passes by. */
-static u64 unwritten_blocks(struct inode *inode, u64 pgoff, u64 end)
+/* How much of [start, end) the set has. */
+static u64 overlap(const struct range_set *set, u64 start, u64 end)
 {
-	u64 nr = 0;
+	u64 pgoff = start, first, last, nr = 0;
+
+	while (pgoff < end && range_set_next(set, pgoff, &first, &last)) {
+		first = max(first, start);
+		if (first >= end)
+			break;
+		nr += min(last + 1, end) - first;
+		pgoff = last + 1;
+	}
+	return nr;
+}
+
+/* Pages of [start, end) that fallocate() asked for since the last commit. */
+static u64 prealloc_blocks(struct inode *inode, u64 start, u64 end)
+{
+	u64 nr;
+
+	mutex_lock(&inode->lock);
+	nr = overlap(&inode->prealloc, start, end) +
+	     overlap(&inode->cut_prealloc, start, end);
+	mutex_unlock(&inode->lock);
+	return nr;
+}
+
+/* Blocks of the gap [pgoff, end) between data: unwritten ones. */
+static u64 gap_blocks(struct inode *inode, u64 pgoff, u64 end)
+{
+	u64 nr = prealloc_blocks(inode, pgoff, end);
 
 	for (int i = 0; i < BLOCKS_WALK && pgoff < end; i++) {
 		enum extent_kind kind;
 		u64 next;
 
-		if (volume_next_extent(inode->fs->volume, inode->ino, pgoff,
-				       &kind, &next))
+		if (inode->mapping.ops->next_extent(&inode->mapping, pgoff,
+						    &kind, &next) ||
+		    next <= pgoff)
 			break;
 		next = min(next, end);
 		if (kind == EXTENT_UNWRITTEN)
-			nr += next - pgoff;
-		if (next <= pgoff)
-			break;
+			nr += next - pgoff -
+			      prealloc_blocks(inode, pgoff, next);
 		pgoff = next;
 	}
 	return nr;
@@ -68,59 +97,95 @@ static u64 unwritten_blocks(struct inode *inode, u64 pgoff, u64 end)
 /* Return: false when there are too many segments. */
 static bool walk_blocks(struct inode *inode, u64 *ret)
 {
-	u64 size = i_size_read(&inode->mapping);
 	u64 pos = 0, nr = 0;
 
 	for (int i = 0; i < BLOCKS_WALK; i++) {
 		s64 data = cache_seek(&inode->mapping, pos, SEEK_DATA);
-		s64 hole;
+		s64 hole = data;
 
-		if (data < 0) {
-			nr += unwritten_blocks(inode, bytes_to_pages(pos),
+		if (data >= 0)
+			hole = cache_seek(&inode->mapping, (u64)data,
+					  SEEK_HOLE);
+		if (data < 0 || hole <= data) {
+			*ret = nr + gap_blocks(inode, bytes_to_pages(pos),
 					       PGOFF_MAX + 1);
-			*ret = nr;
 			return true;
 		}
-		hole = cache_seek(&inode->mapping, (u64)data, SEEK_HOLE);
-		if (hole <= data)
-			hole = (s64)size;
-		nr += unwritten_blocks(inode, bytes_to_pages(pos),
-				       (u64)data >> PAGE_SHIFT);
+		nr += gap_blocks(inode, bytes_to_pages(pos),
+				 (u64)data >> PAGE_SHIFT);
 		nr += bytes_to_pages((u64)hole) - ((u64)data >> PAGE_SHIFT);
 		pos = (u64)hole;
 	}
 	return false;
 }
 
-static u64 inode_blocks(struct inode *inode)
+static bool has_holes(struct address_space *as)
 {
-	struct address_space *as = &inode->mapping;
-	struct address_space_stat st;
-	u64 prealloc, known, sum, nr;
 	bool holes;
 
-	if (!inode_is_reg(inode))
-		return 0;
-
-	mutex_lock(&inode->lock);
-	prealloc = inode->nr_prealloc;
-	mutex_unlock(&inode->lock);
-	address_space_stat(as, &st);
 	mutex_lock(&as->tree_lock);
 	holes = !range_set_empty(&as->holes) ||
 		!range_set_empty(&as->frozen_holes);
 	mutex_unlock(&as->tree_lock);
+	return holes;
+}
 
+static u64 uncommitted_in(struct address_space *as, u64 pgoff, u64 end)
+{
+	char map[256];
+	u64 nr = 0;
+
+	while (pgoff < end) {
+		u64 n = min(end - pgoff, (u64)sizeof(map));
+
+		address_space_map(as, pgoff, n, map);
+		for (u64 i = 0; i < n; i++)
+			nr += map[i] != '.';
+		pgoff += n;
+	}
+	return nr;
+}
+
+/* A file whose committed part has no hole: what was written over it changes
+ * nothing, what was appended is counted. Return: false: it is not so. */
+static bool count_appended(struct inode *inode, u64 known, u64 pages, u64 *ret)
+{
+	u64 committed;
+
+	mutex_lock(&inode->lock);
+	committed = bytes_to_pages(inode->csize);
+	mutex_unlock(&inode->lock);
+	if (known != committed || pages < committed ||
+	    pages - committed > APPENDED_MAX)
+		return false;
+	*ret = known + uncommitted_in(&inode->mapping, committed, pages);
+	return true;
+}
+
+static u64 inode_blocks(struct inode *inode)
+{
+	struct address_space *as = &inode->mapping;
+	struct address_space_stat st;
+	u64 prealloc, known, sum, pages, nr;
+
+	if (!inode_is_reg(inode))
+		return 0;
+
+	prealloc = prealloc_blocks(inode, 0, PGOFF_MAX + 1);
+	address_space_stat(as, &st);
 	known = (u64)committed_blocks(inode);
-	if (!st.nr_uncommitted && !holes)
-		return known + prealloc;
-	if (!known)
-		return st.nr_uncommitted + prealloc;
-
 	sum = known + st.nr_uncommitted;
-	if ((holes || sum > bytes_to_pages(st.size)) && walk_blocks(inode, &nr))
-		sum = nr;
-	return min(sum, bytes_to_pages(st.size)) + prealloc;
+	pages = bytes_to_pages(st.size);
+
+	if (!prealloc && !has_holes(as)) {
+		if (!st.nr_uncommitted || !known)
+			return sum;
+		if (count_appended(inode, known, pages, &nr))
+			return nr;
+	}
+	if (walk_blocks(inode, &nr))
+		return nr;
+	return min(sum, pages) + prealloc;
 }
 
 /* ---- reading ---- */

@@ -5,6 +5,7 @@
 #include <syslog.h>
 
 #include "fs_internal.h"
+#include "inline.h"
 #include "transaction.h"
 
 /* After an error nothing is tried unasked for so long. */
@@ -202,8 +203,29 @@ static void commit_failed(struct fs *fs, int err)
 	       "unmount and mount again");
 }
 
+/* Files that came to have many pages in rows. */
+static void move_out(struct fs *fs)
+{
+	struct committer *c = &fs->committer;
+
+	while (!list_empty(&c->crowded)) {
+		struct inode *inode = list_first_entry(
+			&c->crowded, struct inode, inline_node);
+		int rc = fs_readonly(fs) ? 0 : inline_move_out(inode);
+
+		list_del(&inode->inline_node);
+		if (rc > 0)
+			add(&c->inline_moved, (u64)rc);
+		else if (rc < 0)
+			fs_log(fs, LOG_WARNING, "moving pages out: %s",
+			       strerror(-rc));
+		inode_put(inode);
+	}
+}
+
 static void tidy(struct fs *fs)
 {
+	move_out(fs);
 	if (!meta_failed(fs->volume->meta)) {
 		int rc = meta_checkpoint(fs->volume->meta, false);
 
@@ -363,6 +385,7 @@ void committer_init(struct committer *c, struct fs *fs, u32 secs)
 	waitq_init(&c->ended);
 	list_init(&c->waiting);
 	list_init(&c->riding);
+	list_init(&c->crowded);
 }
 
 int committer_start(struct committer *c)

@@ -66,9 +66,12 @@ struct committer {
 	u64 retry_ns; /* after an error nothing by itself before this */
 	u32 secs;     /* timer; 0: none */
 
+	/* the thread's: inodes with many inline pages, a reference each */
+	struct list_head crowded;
+
 	/* counters, atomic */
 	u64 commits, errors, requests, total_ms, last_ms, last_pages,
-		last_bytes, stop_max_us, checkpoints;
+		last_bytes, stop_max_us, checkpoints, inline_moved;
 };
 
 void committer_init(struct committer *c, struct fs *fs, u32 secs);

@@ -426,6 +426,7 @@ static void stat_committer(struct committer *c, struct fs_stat *ret)
 	ret->commit_last_bytes = load(&c->last_bytes);
 	ret->stop_max_us = load(&c->stop_max_us);
 	ret->checkpoints = load(&c->checkpoints);
+	ret->inline_moved = load(&c->inline_moved);
 	mutex_lock(&c->lock);
 	ret->commit_requests = c->requests;
 	mutex_unlock(&c->lock);

@@ -187,7 +187,8 @@ u32 fs_get_commit_secs(struct fs *fs);
 	  "fsyncs and syncs asked for; several share a commit") \
 	X(commit_ms, "time spent in commits, ms")               \
 	X(ops_logged, "records of the operation list")          \
-	X(checkpoints, "times the WAL was moved into the database")
+	X(checkpoints, "times the WAL was moved into the database") \
+	X(inline_moved, "pages moved from the database to blocks")
 
 #define FS_GAUGES(X)                                                         \
 	X(commit_last_ms, "time the last commit took, ms")                   \

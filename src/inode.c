@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "fs_internal.h"
+#include "inline.h"
 
 /* Idle inodes may take an eighth of the budget, and some in any case. */
 #define IDLE_SHARE 8
@@ -30,6 +31,8 @@ static struct inode *inode_alloc(struct fs *fs, u64 ino)
 	list_init(&inode->xattrs);
 	list_init(&inode->dirty);
 	list_init(&inode->commit_node);
+	list_init(&inode->inline_node);
+	range_set_init(&inode->inlined);
 	range_set_init(&inode->prealloc);
 	range_set_init(&inode->cut_prealloc);
 	cache_charge(fs->cache, sizeof(*inode));
@@ -62,6 +65,7 @@ static void inode_free(struct inode *inode)
 
 	if (inode->spare)
 		op_free(fs, (struct op *)inode->spare);
+	inline_forget(inode, 0, PGOFF_MAX);
 	free(inode->target);
 	rwsem_done(&inode->rwsem);
 	mutex_done(&inode->lock);

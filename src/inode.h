@@ -85,8 +85,6 @@ struct inode {
 	u64 csize;	/* committed size */
 	u64 extent_end; /* pages behind have no committed content */
 	s64 nr_blocks;	/* committed pages; -1: ask the volume */
-	u32 nr_inline;	/* pages committed inline since they were last
-			   moved out */
 	struct range_set prealloc, cut_prealloc; /* to become unwritten */
 	u64 nr_prealloc;			 /* reserved pages, of both */
 
@@ -101,7 +99,10 @@ struct inode {
 
 	/* the committer's alone */
 	struct list_head commit_node;
-	bool seen; /* by commit_next() */
+	bool seen;		  /* by commit_next() */
+	struct range_set inlined; /* pages in rows, as far as is known */
+	u32 nr_inline;
+	struct list_head inline_node; /* committer.crowded */
 
 	struct address_space mapping; /* regular files */
 };

@@ -5,20 +5,12 @@
 #include <syslog.h>
 
 #include "fs_internal.h"
+#include "inline.h"
 #include "transaction.h"
 
 /* Files with more DIRTY pages than this are written before the cut. */
 #define PREWRITE_PAGES 256
 #define PREWRITE_FILES 64
-
-/*
- * Inline pages. A page in a row costs its bytes twice (WAL, then meta.db) but
- * saves the flush of the data file, which is the dearer half of a small
- * fsync. So: a commit of few files keeps up to INLINE_PAGES pages of each in
- * rows; a commit of many files flushes anyway, and one flush for all is cheap.
- */
-#define INLINE_PAGES 4
-#define INLINE_FILES 16
 
 #define FLUSH_TRIES 3
 
@@ -443,12 +435,15 @@ static int apply_run(struct transaction *t, const struct commit_run *run)
 		return meta_inode_put_content(
 			m, ino, run->size, inode->cut_mtime, inode->cut_ctime);
 	case COMMIT_PUNCH:
+		inline_forget(inode, run->pgoff, run->nr);
 		return meta_extent_punch(m, ino, run->pgoff,
 					 run->pgoff + run->nr - 1, freed, t);
 	case COMMIT_SLOTS:
+		inline_forget(inode, run->pgoff, run->nr);
 		return meta_extent_put(m, ino, run->pgoff, (u32)run->nr,
 				       run->slot, 0, run->sums, freed, t);
 	case COMMIT_INLINE:
+		inline_note(inode, run->pgoff);
 		return meta_extent_put_inline(m, ino, run->pgoff, run->data,
 					      inline_len(run->data), freed, t);
 	case COMMIT_FILE_END:
@@ -576,12 +571,20 @@ static void end_files(struct transaction *t, bool ok)
 			file_committed(t, inode);
 		else
 			file_not_committed(t, inode);
-		inode_put(inode);
+		if (!inline_is_much(inode->nr_inline) ||
+		    !list_empty(&inode->inline_node))
+			inode_put(inode);
+		else /* the reference goes with it */
+			list_add_tail(&inode->inline_node,
+				      &t->fs->committer.crowded);
 	}
 }
 
+/* Not when COMMIT failed in a way that may have left it on the disk. */
 static void give_back_blocks(struct transaction *t)
 {
+	if (meta_failed(t->fs->volume->meta))
+		return;
 	for (u32 i = 0; i < t->nr_taken; i++)
 		blocks_free(t->fs->volume->blocks, t->taken[i].start,
 			    t->taken[i].nr);

@@ -957,7 +957,10 @@ static void slot_free(void *arg, slot_t start, u32 nr)
 {
 	struct volume *v = arg;
 
-	blocks_free(v->blocks, start, nr);
+	/* A COMMIT that failed for good may be on the disk all the same, and
+	 * the slots it was to adopt with it: nothing may be written there. */
+	if (!meta_failed(v->meta))
+		blocks_free(v->blocks, start, nr);
 }
 
 const struct swap_operations volume_swap_ops = {

@@ -1,0 +1,798 @@
+/* SPDX-License-Identifier: MIT */
+/* What POSIX and ext4 users expect, one by one; and what a crash leaves. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fs_util.h"
+#include "tmpdir.h"
+
+#define ROOT FS_ROOT_INO
+
+static struct test_fs t;
+
+static void setup(void)
+{
+	tmpdir_make();
+	test_fs_init(&t);
+}
+
+static void setup_open(void)
+{
+	setup();
+	test_fs_open(&t);
+}
+
+static void teardown(void)
+{
+	if (t.fs)
+		ck_assert_int_eq(test_fs_close(&t), 0);
+	test_fs_check_volume();
+	tmpdir_remove();
+}
+
+/* Run @fn in a child that ends without closing anything, then open. */
+static void crash_after(void (*fn)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		test_fs_open(&t);
+		fn();
+		_exit(42);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+	test_fs_check_volume();
+	test_fs_open(&t);
+}
+
+static int setattr(u64 ino, unsigned set, const struct stat *attr)
+{
+	struct stat st;
+
+	return fs_setattr(t.fs, ino, 0, attr, set, &st);
+}
+
+static void chmod_to(u64 ino, u32 mode)
+{
+	struct stat attr = {.st_mode = mode};
+
+	ck_assert_int_eq(setattr(ino, FS_SET_MODE, &attr), 0);
+}
+
+static u32 mode_of(u64 ino)
+{
+	struct stat st;
+
+	test_stat(&t, ino, &st);
+	return st.st_mode & 07777;
+}
+
+static u64 nlink_of(u64 ino)
+{
+	struct stat st;
+
+	test_stat(&t, ino, &st);
+	return st.st_nlink;
+}
+
+static bool there(u64 dir, const char *name)
+{
+	struct stat st;
+	int err = fs_lookup(t.fs, dir, name, &st);
+
+	ck_assert(!err || err == -ENOENT);
+	if (!err)
+		fs_forget(t.fs, st.st_ino, 1);
+	return !err;
+}
+
+/* ---- attributes ---- */
+
+START_TEST(folders_count_their_subfolders_as_links)
+{
+	u64 d = test_mkdir(&t, ROOT, "d"), e;
+
+	ck_assert_uint_eq(nlink_of(d), 2);
+	e = test_mkdir(&t, d, "e");
+	(void)test_create(&t, d, "file", NULL);
+	ck_assert_uint_eq(nlink_of(d), 3);
+	ck_assert_int_eq(fs_rmdir(t.fs, d, "e"), 0);
+	ck_assert_uint_eq(nlink_of(d), 2);
+	(void)e;
+}
+END_TEST
+
+START_TEST(writing_truncating_and_chown_drop_set_id_bits)
+{
+	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
+	struct stat attr = {.st_size = 3, .st_uid = 5, .st_gid = 6};
+
+	chmod_to(ino, 06755);
+	test_write(&t, fh, 0, "hello", 5);
+	ck_assert_uint_eq(mode_of(ino), 0755);
+	chmod_to(ino, 06755);
+	ck_assert_int_eq(setattr(ino, FS_SET_SIZE, &attr), 0);
+	ck_assert_uint_eq(mode_of(ino), 0755);
+	chmod_to(ino, 06755);
+	ck_assert_int_eq(setattr(ino, FS_SET_UID | FS_SET_GID, &attr), 0);
+	ck_assert_uint_eq(mode_of(ino), 0755);
+	/* without group execute it means mandatory locking, and stays */
+	chmod_to(ino, 02644);
+	test_write(&t, fh, 0, "x", 1);
+	ck_assert_uint_eq(mode_of(ino), 02644);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+START_TEST(the_group_is_inherited_from_a_set_gid_folder)
+{
+	u64 d = test_mkdir(&t, ROOT, "d"), e;
+	struct stat attr = {.st_gid = 77, .st_mode = 02755}, st;
+
+	ck_assert_int_eq(setattr(d, FS_SET_GID, &attr), 0);
+	ck_assert_int_eq(setattr(d, FS_SET_MODE, &attr), 0);
+	e = test_mkdir(&t, d, "e");
+	test_stat(&t, e, &st);
+	ck_assert_uint_eq(st.st_gid, 77);
+	ck_assert_uint_eq(st.st_mode, S_IFDIR | 02755);
+	test_stat(&t, test_create(&t, e, "f", NULL), &st);
+	ck_assert_uint_eq(st.st_gid, 77);
+	ck_assert_uint_eq(st.st_mode, S_IFREG | 0644);
+}
+END_TEST
+
+START_TEST(times_before_1970_and_nanoseconds_survive_a_remount)
+{
+	struct stat attr = {.st_mtim = {-5, 123456789}, .st_atim = {1, 7}}, st;
+	u64 ino = test_create(&t, ROOT, "f", NULL);
+
+	ck_assert_int_eq(setattr(ino, FS_SET_MTIME | FS_SET_ATIME, &attr), 0);
+	test_fs_reopen(&t);
+	test_stat(&t, ino, &st);
+	ck_assert_int_eq(st.st_mtim.tv_sec, -5);
+	ck_assert_int_eq(st.st_mtim.tv_nsec, 123456789);
+	ck_assert_int_eq(st.st_atim.tv_sec, 1);
+	ck_assert_int_eq(st.st_atim.tv_nsec, 7);
+}
+END_TEST
+
+static s64 blocks_of(u64 ino)
+{
+	struct stat st;
+
+	test_stat(&t, ino, &st);
+	return st.st_blocks / 8;
+}
+
+START_TEST(blocks_are_true_before_and_after_a_commit)
+{
+	static u8 page[PAGE_SIZE] = {1};
+	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
+
+	ck_assert_int_eq(blocks_of(ino), 0);
+	for (u64 i = 0; i < 10; i++)
+		test_write(&t, fh, i * 2 * PAGE_SIZE, page, PAGE_SIZE);
+	ck_assert_int_eq(blocks_of(ino), 10);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(blocks_of(ino), 10);
+
+	/* over committed pages, into a hole, and at the end */
+	test_write(&t, fh, 0, page, PAGE_SIZE);
+	ck_assert_int_eq(blocks_of(ino), 10);
+	test_write(&t, fh, PAGE_SIZE, page, PAGE_SIZE);
+	ck_assert_int_eq(blocks_of(ino), 11);
+	test_write(&t, fh, 30 * PAGE_SIZE, page, PAGE_SIZE);
+	ck_assert_int_eq(blocks_of(ino), 12);
+	ck_assert_int_eq(
+		fs_fallocate(t.fs, fh,
+			     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			     4 * PAGE_SIZE),
+		0);
+	ck_assert_int_eq(blocks_of(ino), 9);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(blocks_of(ino), 9);
+
+	/* one that is there already is not counted twice */
+	ck_assert_int_eq(
+		fs_fallocate(t.fs, fh, 0, 30 * PAGE_SIZE, 4 * PAGE_SIZE), 0);
+	ck_assert_int_eq(blocks_of(ino), 12);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(blocks_of(ino), 12);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+	ck_assert_int_eq(blocks_of(ino), 12);
+}
+END_TEST
+
+START_TEST(fallocate_makes_space_that_reads_as_zeros)
+{
+	u8 buf[PAGE_SIZE], zeros[PAGE_SIZE] = {0};
+	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
+	struct stat st;
+
+	ck_assert_int_eq(
+		fs_fallocate(t.fs, fh, FALLOC_FL_KEEP_SIZE, 0, 1 << 20), 0);
+	test_stat(&t, ino, &st);
+	ck_assert_int_eq(st.st_size, 0);
+	ck_assert_int_eq(st.st_blocks, 2048);
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, 0, 0, 1 << 20), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	test_stat(&t, ino, &st);
+	ck_assert_int_eq(st.st_size, 1 << 20);
+	ck_assert_int_eq(st.st_blocks, 2048);
+	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_DATA), -ENXIO);
+	ck_assert_int_eq(test_read(&t, fh, 5 * PAGE_SIZE, buf, PAGE_SIZE),
+			 PAGE_SIZE);
+	ck_assert(!memcmp(buf, zeros, PAGE_SIZE));
+	test_write(&t, fh, 7 * PAGE_SIZE, "data", 4);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(blocks_of(ino), 256);
+	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_DATA), 7 * PAGE_SIZE);
+	ck_assert_int_eq(
+		fs_fallocate(t.fs, fh, FALLOC_FL_COLLAPSE_RANGE, 0, PAGE_SIZE),
+		-EOPNOTSUPP);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+/* ---- names ---- */
+
+START_TEST(the_name_of_the_control_files_is_refused)
+{
+	struct stat st;
+	u64 d = test_mkdir(&t, ROOT, "d");
+
+	ck_assert_int_eq(
+		fs_mkdir(t.fs, ROOT, ".foliofs", 0755, &test_cred, &st),
+		-EBUSY);
+	ck_assert_int_eq(
+		fs_rename(t.fs, ROOT, "d", ROOT, ".foliofs", 0, &test_cred),
+		-EBUSY);
+	/* elsewhere it is a name like any other */
+	(void)test_mkdir(&t, d, ".foliofs");
+}
+END_TEST
+
+START_TEST(names_may_be_255_bytes_and_no_more)
+{
+	char name[FS_NAME_MAX + 2];
+	struct stat st;
+
+	memset(name, 'n', sizeof(name));
+	name[FS_NAME_MAX + 1] = '\0';
+	ck_assert_int_eq(fs_lookup(t.fs, ROOT, name, &st), -ENAMETOOLONG);
+	ck_assert_int_eq(fs_mkdir(t.fs, ROOT, name, 0755, &test_cred, &st),
+			 -ENAMETOOLONG);
+	name[FS_NAME_MAX] = '\0';
+	(void)test_mkdir(&t, ROOT, name);
+	test_fs_reopen(&t);
+	ck_assert(there(ROOT, name));
+}
+END_TEST
+
+START_TEST(an_unlinked_file_stays_until_closed_and_forgotten)
+{
+	struct stat st;
+	u64 fh, ino;
+	char c;
+
+	ck_assert_int_eq(fs_create(t.fs, ROOT, "f", 0644, O_RDWR, &test_cred, 1,
+				   &st, &fh),
+			 0);
+	ino = st.st_ino;
+	test_write(&t, fh, 0, "x", 1);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_unlink(t.fs, ROOT, "f"), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(test_read(&t, fh, 0, &c, 1), 1);
+	ck_assert_uint_eq(nlink_of(ino), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_uint_eq(nlink_of(ino), 0);
+	fs_forget(t.fs, ino, 1);
+	ck_assert_int_lt(fs_getattr(t.fs, ino, &st), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(fs_getattr(t.fs, ino, &st), -ENOENT);
+}
+END_TEST
+
+START_TEST(what_is_made_and_removed_between_commits_costs_no_row)
+{
+	struct fs_stat before, after;
+	char name[32];
+
+	(void)test_mkdir(&t, ROOT, "d");
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	fs_stat(t.fs, &before);
+	for (int i = 0; i < 100; i++) {
+		u64 fh;
+
+		(void)snprintf(name, sizeof(name), "f%d", i);
+		(void)test_create(&t, ROOT, name, &fh);
+		test_write(&t, fh, 0, "x", 1);
+		ck_assert_int_eq(fs_release(t.fs, fh), 0);
+		ck_assert_int_eq(fs_unlink(t.fs, ROOT, name), 0);
+	}
+	fs_stat(t.fs, &after);
+	/* the root's times, in one record */
+	ck_assert_uint_eq(after.nr_ops_pending, 1);
+	ck_assert_uint_eq(before.nr_ops_pending, 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+}
+END_TEST
+
+/* ---- readdir ---- */
+
+struct walk {
+	u64 off, nr, limit;
+	char last[FS_NAME_MAX + 1];
+};
+
+static bool walk_fill(void *arg, const char *name, const struct stat *st,
+		      u64 next_off)
+{
+	struct walk *w = arg;
+
+	(void)st;
+	if (!w->limit)
+		return false;
+	w->limit--;
+	w->nr++;
+	w->off = next_off;
+	(void)snprintf(w->last, sizeof(w->last), "%s", name);
+	return true;
+}
+
+START_TEST(renaming_what_is_read_comes_to_an_end)
+{
+	struct walk w = {0};
+	u64 fh, steps = 0, before;
+	char name[300];
+
+	for (int i = 0; i < 200; i++) {
+		(void)snprintf(name, sizeof(name), "%d", i);
+		(void)test_create(&t, ROOT, name, NULL);
+	}
+	ck_assert_int_eq(fs_opendir(t.fs, ROOT, &fh), 0);
+	do {
+		before = w.off;
+		w.limit = 1;
+		ck_assert_int_eq(
+			fs_readdir(t.fs, fh, w.off, false, walk_fill, &w), 0);
+		if (w.off != before && w.last[0] != '.') {
+			(void)snprintf(name, sizeof(name), "%s.x", w.last);
+			ck_assert_int_eq(fs_rename(t.fs, ROOT, w.last, ROOT,
+						   name, 0, &test_cred),
+					 0);
+		}
+		if (steps % 50 == 25)
+			fs_want_commit(t.fs);
+		ck_assert_uint_lt(++steps, 1000);
+	} while (w.off != before);
+	ck_assert_uint_eq(w.nr, 202);
+	ck_assert_int_eq(fs_releasedir(t.fs, fh), 0);
+}
+END_TEST
+
+/* Each of many files is seen once, however the commits fall. */
+START_TEST(a_large_folder_is_read_whole_while_it_is_committed)
+{
+	struct walk w = {0};
+	u64 fh, before;
+	char name[32];
+
+	for (int i = 0; i < 3000; i++) {
+		(void)snprintf(name, sizeof(name), "file%d", i);
+		(void)test_create(&t, ROOT, name, NULL);
+		if (i == 1000)
+			ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	}
+	for (int i = 0; i < 3000; i += 3) {
+		(void)snprintf(name, sizeof(name), "file%d", i);
+		ck_assert_int_eq(fs_unlink(t.fs, ROOT, name), 0);
+	}
+	ck_assert_int_eq(fs_opendir(t.fs, ROOT, &fh), 0);
+	do {
+		before = w.off;
+		w.limit = 37;
+		if (w.nr == 37 * 10)
+			fs_want_commit(t.fs);
+		ck_assert_int_eq(
+			fs_readdir(t.fs, fh, w.off, false, walk_fill, &w), 0);
+	} while (w.off != before);
+	ck_assert_uint_eq(w.nr, 2002);
+	ck_assert_int_eq(fs_releasedir(t.fs, fh), 0);
+}
+END_TEST
+
+/* ---- what a crash leaves ---- */
+
+static u64 make_file(const char *name, const char *text)
+{
+	u64 fh, ino = test_create(&t, ROOT, name, &fh);
+
+	test_write(&t, fh, 0, text, strlen(text));
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	return ino;
+}
+
+static void check_file(const char *name, const char *text)
+{
+	u64 fh = test_open(&t, test_lookup(&t, ROOT, name));
+	char buf[64] = "";
+
+	ck_assert_int_eq(test_read(&t, fh, 0, buf, sizeof(buf) - 1),
+			 (ssize_t)strlen(text));
+	ck_assert_str_eq(buf, text);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+
+static void fsync_file(const char *name)
+{
+	u64 fh = test_open(&t, test_lookup(&t, ROOT, name));
+
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+
+static void write_then_utimes_then_fsync_another(void)
+{
+	struct stat attr = {.st_mtim = {1000, 0}};
+	u64 ino = make_file("a", "old"), fh;
+
+	ck_assert_int_eq(setattr(ino, FS_SET_MTIME, &attr), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	fh = test_open(&t, ino);
+	test_write(&t, fh, 0, "new content", 11);
+	attr.st_mtim.tv_sec = 2000;
+	attr.st_mode = 0600;
+	ck_assert_int_eq(setattr(ino, FS_SET_MTIME | FS_SET_MODE, &attr), 0);
+	(void)make_file("b", "b");
+	fsync_file("b");
+}
+
+START_TEST(a_new_mtime_is_not_committed_before_the_content)
+{
+	struct stat st;
+
+	crash_after(write_then_utimes_then_fsync_another);
+	check_file("a", "old");
+	check_file("b", "b");
+	test_stat(&t, test_lookup(&t, ROOT, "a"), &st);
+	ck_assert_int_eq(st.st_mtim.tv_sec, 1000);
+	ck_assert_uint_eq(st.st_mode & 07777, 0600);
+}
+END_TEST
+
+static void utimes_after_write_then_sync(void)
+{
+	struct stat attr = {.st_mtim = {2000, 5}};
+	u64 ino = make_file("a", "content");
+
+	ck_assert_int_eq(setattr(ino, FS_SET_MTIME, &attr), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+}
+
+START_TEST(a_new_mtime_is_committed_with_the_content)
+{
+	struct stat st;
+
+	crash_after(utimes_after_write_then_sync);
+	check_file("a", "content");
+	test_stat(&t, test_lookup(&t, ROOT, "a"), &st);
+	ck_assert_int_eq(st.st_mtim.tv_sec, 2000);
+	ck_assert_int_eq(st.st_mtim.tv_nsec, 5);
+}
+END_TEST
+
+static void replace_by_rename_then_fsync_another(void)
+{
+	(void)make_file("a", "old");
+	(void)make_file("x", "left");
+	(void)make_file("y", "right");
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	(void)make_file("tmp", "new content");
+	ck_assert_int_eq(fs_rename(t.fs, ROOT, "tmp", ROOT, "a", 0, &test_cred),
+			 0);
+	(void)make_file("z", "z");
+	ck_assert_int_eq(fs_unlink(t.fs, ROOT, "x"), 0);
+	(void)make_file("x", "left, new");
+	ck_assert_int_eq(fs_rename(t.fs, ROOT, "x", ROOT, "y", RENAME_EXCHANGE,
+				   &test_cred),
+			 0);
+	fsync_file("z");
+}
+
+START_TEST(a_name_replaced_by_rename_has_the_content_with_it)
+{
+	crash_after(replace_by_rename_then_fsync_another);
+	check_file("a", "new content");
+	check_file("x", "right");
+	check_file("y", "left, new");
+	ck_assert(!there(ROOT, "tmp"));
+}
+END_TEST
+
+static void link_a_tmpfile_then_fsync_another(void)
+{
+	struct stat st;
+	u64 fh;
+
+	ck_assert_int_eq(
+		fs_tmpfile(t.fs, ROOT, 0600, O_RDWR, &test_cred, 1, &st, &fh),
+		0);
+	test_write(&t, fh, 0, "tmpfile", 7);
+	ck_assert_int_eq(fs_setxattr(t.fs, st.st_ino, "user.x", "y", 1, 0), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(fs_link(t.fs, st.st_ino, ROOT, "linked", &st), 0);
+	(void)make_file("b", "b");
+	fsync_file("b");
+}
+
+START_TEST(a_linked_tmpfile_has_its_content_and_attributes_with_it)
+{
+	char value[8];
+
+	crash_after(link_a_tmpfile_then_fsync_another);
+	check_file("linked", "tmpfile");
+	ck_assert_int_eq(fs_getxattr(t.fs, test_lookup(&t, ROOT, "linked"),
+				     "user.x", value, sizeof(value)),
+			 1);
+}
+END_TEST
+
+static void leave_orphans(void)
+{
+	struct stat st;
+	u64 fh;
+
+	ck_assert_int_eq(
+		fs_tmpfile(t.fs, ROOT, 0600, O_RDWR, &test_cred, 1, &st, &fh),
+		0);
+	test_write(&t, fh, 0, "tmpfile", 7);
+	(void)test_create(&t, ROOT, "gone", &fh);
+	test_write(&t, fh, 0, "open", 4);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(fs_unlink(t.fs, ROOT, "gone"), 0);
+	test_write(&t, fh, 0, "more", 4);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+}
+
+START_TEST(orphans_are_gone_after_a_crash)
+{
+	struct statvfs st;
+
+	crash_after(leave_orphans);
+	ck_assert(!there(ROOT, "gone"));
+	ck_assert_int_eq(fs_statfs(t.fs, &st), 0);
+	/* the root alone */
+	ck_assert_uint_eq(st.f_files - st.f_ffree, 1);
+}
+END_TEST
+
+static void fsync_in_new_folders(void)
+{
+	u64 d = test_mkdir(&t, test_mkdir(&t, ROOT, "d"), "e"), fh;
+
+	(void)test_create(&t, d, "f", &fh);
+	test_write(&t, fh, 0, "deep", 4);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+}
+
+START_TEST(fsync_makes_the_way_to_the_file_durable)
+{
+	u64 d;
+
+	crash_after(fsync_in_new_folders);
+	d = test_lookup(&t, test_lookup(&t, ROOT, "d"), "e");
+	ck_assert(there(d, "f"));
+}
+END_TEST
+
+/* ---- committing ---- */
+
+START_TEST(fsync_of_what_is_clean_commits_nothing)
+{
+	struct fs_stat before, after;
+	u64 fh, other;
+
+	(void)test_create(&t, ROOT, "f", &fh);
+	test_write(&t, fh, 0, "x", 1);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	(void)test_create(&t, ROOT, "other", &other);
+	test_write(&t, other, 0, "x", 1);
+	fs_stat(t.fs, &before);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	fs_stat(t.fs, &after);
+	ck_assert_uint_eq(after.commits, before.commits);
+	ck_assert_int_eq(test_fsync(&t, other), 0);
+	fs_stat(t.fs, &after);
+	ck_assert_uint_eq(after.commits, before.commits + 1);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, other), 0);
+}
+END_TEST
+
+START_TEST(a_small_fsync_writes_no_data_block)
+{
+	struct volume *v;
+	u64 fh, flushes;
+
+	(void)test_create(&t, ROOT, "f", &fh);
+	test_write(&t, fh, 0, "x", 1);
+	v = fs_volume(t.fs);
+	flushes = v->count.data_flushes;
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_uint_eq(v->count.data_flushes, flushes);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+/* A file that is overwritten here and there, synced each time, does not end up
+ * in the database. */
+START_TEST(inline_pages_are_moved_out_when_they_are_many)
+{
+	static u8 page[PAGE_SIZE];
+	struct fs_stat st;
+	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
+
+	for (u64 i = 0; i < 400; i++) {
+		test_pattern(page, PAGE_SIZE, i * PAGE_SIZE, 1);
+		test_write(&t, fh, i * PAGE_SIZE, page, PAGE_SIZE);
+		ck_assert_int_eq(test_fsync(&t, fh), 0);
+	}
+	fs_stat(t.fs, &st);
+	ck_assert_uint_gt(st.inline_moved, 200);
+	for (int round = 0; round < 2; round++) {
+		for (u64 i = 0; i < 400; i++) {
+			u8 want[PAGE_SIZE];
+
+			test_pattern(want, PAGE_SIZE, i * PAGE_SIZE, 1);
+			ck_assert_int_eq(test_read(&t, fh, i * PAGE_SIZE, page,
+						   PAGE_SIZE),
+					 PAGE_SIZE);
+			ck_assert(!memcmp(page, want, PAGE_SIZE));
+		}
+		ck_assert_int_eq(fs_release(t.fs, fh), 0);
+		test_fs_reopen(&t);
+		fh = test_open(&t, ino);
+	}
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+/* ---- a volume that is full ---- */
+
+static void setup_small(void)
+{
+	setup();
+	t.volume_size = 16u << 20;
+	test_fs_open(&t);
+}
+
+static u64 fill_up(u64 fh)
+{
+	static u8 buf[64 << 10];
+	u64 pos = 0;
+	ssize_t n;
+
+	for (;;) {
+		test_pattern(buf, sizeof(buf), pos, 1);
+		n = test_try_write(&t, fh, pos, buf, sizeof(buf));
+		if (n <= 0)
+			break;
+		pos += (u64)n;
+	}
+	ck_assert_int_eq(n, -ENOSPC);
+	return pos;
+}
+
+START_TEST(a_full_volume_keeps_what_it_has_and_works_on_after_removals)
+{
+	static u8 buf[64 << 10], want[64 << 10];
+	u64 fh, ino, len, again;
+
+	ino = test_create(&t, ROOT, "big", &fh);
+	len = fill_up(fh);
+	ck_assert_uint_gt(len, 12u << 20);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	(void)test_mkdir(&t, ROOT, "names still go");
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+	fh = test_open(&t, ino);
+	for (u64 pos = 0; pos < len; pos += sizeof(buf)) {
+		size_t n = min(sizeof(buf), (size_t)(len - pos));
+
+		test_pattern(want, n, pos, 1);
+		ck_assert_int_eq(test_read(&t, fh, pos, buf, n), (ssize_t)n);
+		ck_assert(!memcmp(buf, want, n));
+	}
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(fs_unlink(t.fs, ROOT, "big"), 0);
+
+	(void)test_create(&t, ROOT, "again", &fh);
+	again = fill_up(fh);
+	ck_assert_uint_ge(again + (1u << 20), len);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+START_TEST(fallocate_of_more_than_there_is_fails_and_takes_nothing)
+{
+	struct statvfs before, after;
+	u64 fh;
+
+	(void)test_create(&t, ROOT, "f", &fh);
+	ck_assert_int_eq(fs_statfs(t.fs, &before), 0);
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, 0, 0, 64u << 20), -ENOSPC);
+	ck_assert_int_eq(fs_statfs(t.fs, &after), 0);
+	ck_assert_uint_eq(before.f_bfree, after.f_bfree);
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, 0, 0, 8u << 20), 0);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_statfs(t.fs, &after), 0);
+	ck_assert_uint_le(after.f_bfree, before.f_bfree - 2048);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+static TCase *add_case(Suite *s, const char *name, SFun fixture)
+{
+	TCase *tc = tcase_create(name);
+
+	tcase_add_checked_fixture(tc, fixture, teardown);
+	tcase_set_timeout(tc, 60);
+	suite_add_tcase(s, tc);
+	return tc;
+}
+
+Suite *test_suite(void)
+{
+	Suite *s = suite_create("fs posix");
+	TCase *tc = add_case(s, "open", setup_open);
+
+	tcase_add_test(tc, folders_count_their_subfolders_as_links);
+	tcase_add_test(tc, writing_truncating_and_chown_drop_set_id_bits);
+	tcase_add_test(tc, the_group_is_inherited_from_a_set_gid_folder);
+	tcase_add_test(tc, times_before_1970_and_nanoseconds_survive_a_remount);
+	tcase_add_test(tc, blocks_are_true_before_and_after_a_commit);
+	tcase_add_test(tc, fallocate_makes_space_that_reads_as_zeros);
+	tcase_add_test(tc, the_name_of_the_control_files_is_refused);
+	tcase_add_test(tc, names_may_be_255_bytes_and_no_more);
+	tcase_add_test(tc, an_unlinked_file_stays_until_closed_and_forgotten);
+	tcase_add_test(tc,
+		       what_is_made_and_removed_between_commits_costs_no_row);
+	tcase_add_test(tc, renaming_what_is_read_comes_to_an_end);
+	tcase_add_test(tc, a_large_folder_is_read_whole_while_it_is_committed);
+	tcase_add_test(tc, fsync_of_what_is_clean_commits_nothing);
+	tcase_add_test(tc, a_small_fsync_writes_no_data_block);
+	tcase_add_test(tc, inline_pages_are_moved_out_when_they_are_many);
+
+	tc = add_case(s, "crash", setup);
+	tcase_add_test(tc, a_new_mtime_is_not_committed_before_the_content);
+	tcase_add_test(tc, a_new_mtime_is_committed_with_the_content);
+	tcase_add_test(tc, a_name_replaced_by_rename_has_the_content_with_it);
+	tcase_add_test(tc,
+		       a_linked_tmpfile_has_its_content_and_attributes_with_it);
+	tcase_add_test(tc, orphans_are_gone_after_a_crash);
+	tcase_add_test(tc, fsync_makes_the_way_to_the_file_durable);
+
+	tc = add_case(s, "full", setup_small);
+	tcase_add_test(
+		tc,
+		a_full_volume_keeps_what_it_has_and_works_on_after_removals);
+	tcase_add_test(tc,
+		       fallocate_of_more_than_there_is_fails_and_takes_nothing);
+	return s;
+}
