@@ -75,18 +75,21 @@ static void file_unreserve(struct address_space *as, u32 nr)
 	blocks_unreserve(inode_of(as)->fs->volume->blocks, nr);
 }
 
+/* What content_changed() gets when a late write sets the size. */
+static char late_extension;
+
 /* In writeback mode the kernel owns the times that writing sets, and sends
- * them by SETATTR. */
+ * them by SETATTR, before or after the late write. */
 static void file_content_changed(struct address_space *as, enum change why,
 				 u64 pos, u64 len, void *arg)
 {
 	struct inode *inode = inode_of(as);
 	struct fs *fs = inode->fs;
-	bool times = why == CHANGE_TRUNCATE || why == CHANGE_PUNCH ||
-		     !fs->opt.writeback;
+	bool cut = why == CHANGE_TRUNCATE || why == CHANGE_PUNCH;
+	bool times = !fs->opt.writeback || (cut && arg != &late_extension);
 	bool first;
 
-	(void)pos, (void)len, (void)arg;
+	(void)pos, (void)len;
 	mutex_lock(&inode->lock);
 	if (times)
 		inode->mtime = inode->ctime = real_ns();
@@ -295,7 +298,7 @@ static int extend_for_late(struct inode *inode, u64 end)
 
 	down_write(&inode->rwsem);
 	if (end > i_size_read(&inode->mapping))
-		err = cache_truncate(&inode->mapping, end, NULL);
+		err = cache_truncate(&inode->mapping, end, &late_extension);
 	up_write(&inode->rwsem);
 	return err;
 }

@@ -258,6 +258,7 @@ START_TEST(late_writes_side_by_side_make_the_whole_file)
 	enum { NR = 24, PIECE = 64 << 10 };
 	static char in[NR * PIECE], out[PIECE];
 	u64 writes[NR], file, fh;
+	struct fuse_attr_out before, after;
 	struct rng rng;
 	char name[8];
 
@@ -269,6 +270,7 @@ START_TEST(late_writes_side_by_side_make_the_whole_file)
 		(void)snprintf(name, sizeof(name), "f%d", (int)round);
 		file = create(FS_ROOT_INO, name, &fh);
 		test_pattern(in, sizeof(in), 0, round);
+		ck_assert_int_eq(peer_getattr(&peer, file, &before), 0);
 		/* 5 and 24 have no common divisor: each piece once */
 		for (u64 i = 0, nr = rng_below(&rng, NR); i < NR; i++) {
 			nr = (nr + 5) % NR;
@@ -278,6 +280,10 @@ START_TEST(late_writes_side_by_side_make_the_whole_file)
 		}
 		for (u64 i = 0; i < NR; i++)
 			ck_assert_int_eq(answer(writes[i]), 0);
+		/* the kernel's SETATTR says when it was changed */
+		ck_assert_int_eq(peer_getattr(&peer, file, &after), 0);
+		ck_assert_uint_eq(after.attr.mtime, before.attr.mtime);
+		ck_assert_uint_eq(after.attr.mtimensec, before.attr.mtimensec);
 		for (u64 i = 0; i < NR; i++) {
 			ck_assert_int_eq(peer_read(&peer, FUSE_READ, file, fh,
 						   i * PIECE, out, PIECE),
