@@ -756,7 +756,8 @@ static void check_group(const struct blocks *b, u64 g)
 	u32 size = group_size(b, g);
 	u32 nr_free = 0;
 
-	(void)size; /* used by nothing but asserts */
+	(void)size; /* used by nothing but asserts, as nr_free */
+	(void)nr_free;
 	if (!grp->map) {
 		assert(grp->nr_free == 0 || grp->nr_free == size);
 		return;
@@ -772,6 +773,7 @@ static void check_parked(const struct blocks *b)
 {
 	u64 nr_deferred = 0;
 
+	(void)nr_deferred; /* used by nothing but asserts */
 	assert(b->nr_waiting <= b->nr_released);
 	assert(b->nr_released <= b->nr_parked);
 	assert(b->nr_parked <= b->max_parked);
@@ -791,6 +793,7 @@ void blocks_check(struct blocks *b)
 {
 	u64 nr_free = 0;
 
+	(void)nr_free; /* used by nothing but asserts */
 	mutex_lock(&b->lock);
 	for (u64 g = 0; g < nr_groups(b->nr); g++) {
 		check_group(b, g);
