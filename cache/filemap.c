@@ -578,8 +578,8 @@ static int read_missing(struct reader *r)
 	u64 size = i_size_read(r->as);
 	u32 nr;
 
-	/* Truncated meanwhile. */
-	if (next << PAGE_SHIFT >= size)
+	/* Truncated meanwhile, maybe within the first page. */
+	if (max(r->pos, next << PAGE_SHIFT) >= size)
 		return -ENODATA;
 	r->end = min(r->end, size);
 	if (r->rd->nr_frames == r->max_pins)

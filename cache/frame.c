@@ -147,10 +147,11 @@ u32 frames_free(const struct cache *c)
 	return used < limit ? limit - used : 0;
 }
 
+/* Return: a frame, 0: those left are being trimmed at this moment. */
 static u32 take_one(struct cache *c)
 {
 	struct frames *f = &c->frames;
-	u32 frame;
+	u32 frame = 0;
 
 	if (f->hot) {
 		frame = f->hot;
@@ -159,7 +160,7 @@ static u32 take_one(struct cache *c)
 	} else if (f->cold) {
 		frame = f->cold;
 		f->cold = frame_page(c, frame)->next;
-	} else {
+	} else if (f->fresh <= f->max) {
 		frame = f->fresh++;
 	}
 	return frame;
@@ -173,7 +174,10 @@ u32 frames_take(struct cache *c, u32 want, u32 *ret_frames)
 
 	mutex_lock(&f->lock);
 	while (nr < want && f->nr_used < limit) {
-		ret_frames[nr++] = take_one(c);
+		ret_frames[nr] = take_one(c);
+		if (!ret_frames[nr])
+			break;
+		nr++;
 		atomic_set(&f->nr_used, f->nr_used + 1);
 	}
 	mutex_unlock(&f->lock);

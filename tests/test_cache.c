@@ -30,6 +30,11 @@ static void setup(void)
 	setup_pages(64, 4096, 4096);
 }
 
+static void setup_tight(void)
+{
+	setup_pages(64, 64, 4096);
+}
+
 static void setup_large(void)
 {
 	setup_pages(2048, 4096, 4096);
@@ -406,6 +411,46 @@ START_TEST(a_cut_between_preparing_and_writing_gets_the_old_page)
 }
 END_TEST
 
+static void *truncate_to_50_main(void *arg)
+{
+	ck_assert_int_eq(cache_truncate(&mf.as, 50, NULL), 0);
+	return NULL;
+}
+
+static void *read_at_100_main(void *arg)
+{
+	*(ssize_t *)arg = cache_read_copy(&mf.f, 100, page_buf, 100);
+	return NULL;
+}
+
+/* The reader has seen the old size, and waits for its page while the file is
+ * cut before where it reads, within the page. */
+START_TEST(a_read_behind_a_cut_within_its_page_is_empty)
+{
+	ssize_t got = -1;
+	struct page *p;
+	pthread_t reader, cutter;
+	bool zero;
+	u32 frame;
+
+	ck_assert_int_eq(cache_truncate(&mf.as, 200, NULL), 0);
+	ck_assert_uint_eq(frames_get(mb.cache, 1, &frame), 1);
+	p = page_init_locked(mb.cache, frame, 0);
+	ck_assert_int_eq(page_install_missing(&mf.as, p, &zero), 0);
+	ck_assert_int_eq(pthread_create(&reader, NULL, read_at_100_main, &got),
+			 0);
+	while (!page_test(p, PG_WAITERS))
+		(void)sched_yield();
+	page_uninstall(&mf.as, p);
+	ck_assert_int_eq(
+		pthread_create(&cutter, NULL, truncate_to_50_main, NULL), 0);
+	(void)pthread_join(cutter, NULL);
+	page_discard(mb.cache, p);
+	(void)pthread_join(reader, NULL);
+	ck_assert_int_eq(got, 0);
+}
+END_TEST
+
 START_TEST(inline_pages_written_again_are_committed_as_they_were)
 {
 	write_page(0, 1);
@@ -664,6 +709,47 @@ START_TEST(charged_bookkeeping_takes_frames_and_asks_for_a_commit)
 }
 END_TEST
 
+/* While frames are being punched they are on no list. */
+static void (*in_fallocate)(void);
+int __wrap_fallocate(int fd, int mode, off_t pos, off_t len);
+int __real_fallocate(int fd, int mode, off_t pos, off_t len);
+int __wrap_fallocate(int fd, int mode, off_t pos, off_t len)
+{
+	void (*fn)(void) = in_fallocate;
+
+	in_fallocate = NULL;
+	if (fn)
+		fn();
+	return __real_fallocate(fd, mode, pos, len);
+}
+
+static u32 taken[64];
+static u32 nr_taken;
+
+static void grow_and_take_all(void)
+{
+	cache_charge(mb.cache, -40 * (s64)PAGE_SIZE);
+	nr_taken = frames_take(mb.cache, ARRAY_SIZE(taken), taken);
+}
+
+START_TEST(a_budget_that_grows_while_frames_are_trimmed_has_no_others)
+{
+	u32 all = frames_take(mb.cache, ARRAY_SIZE(taken), taken);
+
+	ck_assert_uint_eq(all, frames_limit(mb.cache));
+	frames_give(mb.cache, taken, all);
+	cache_charge(mb.cache, 40 * PAGE_SIZE);
+	in_fallocate = grow_and_take_all;
+	frames_trim(mb.cache);
+	ck_assert_ptr_null(in_fallocate);
+	ck_assert_uint_gt(nr_taken, 0);
+	for (u32 i = 0; i < nr_taken; i++)
+		ck_assert_uint_le(taken[i], mb.cache->frames.max);
+	frames_give(mb.cache, taken, nr_taken);
+	frames_check(mb.cache);
+}
+END_TEST
+
 /* ---- counters ---- */
 
 START_TEST(counters_say_what_was_done)
@@ -879,6 +965,16 @@ static void add_small(Suite *s)
 	suite_add_tcase(s, tc);
 }
 
+static void add_tight(Suite *s)
+{
+	TCase *tc = tcase_create("no more than 64 pages");
+
+	tcase_add_checked_fixture(tc, setup_tight, teardown);
+	tcase_add_test(
+		tc, a_budget_that_grows_while_frames_are_trimmed_has_no_others);
+	suite_add_tcase(s, tc);
+}
+
 static void add_large(Suite *s)
 {
 	TCase *tc = tcase_create("2048 pages");
@@ -916,6 +1012,7 @@ static void add_large(Suite *s)
 		the_flusher_writes_above_the_background_threshold_and_what_is_old);
 	tcase_add_test(tc, writers_are_told_to_pause_in_proportion);
 	tcase_add_test(tc, an_error_is_told_once_to_every_open_file);
+	tcase_add_test(tc, a_read_behind_a_cut_within_its_page_is_empty);
 	suite_add_tcase(s, tc);
 }
 
@@ -927,6 +1024,7 @@ Suite *test_suite(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, any_failing_call_loses_nothing, 0, MEM_NR_OPS);
 	add_small(s);
+	add_tight(s);
 	add_large(s);
 	return s;
 }
