@@ -144,7 +144,7 @@ void commit_free(struct commit *c)
 
 long commit_prewrite(struct cache *cache, struct address_space *as)
 {
-	struct wb_batch b = {.cache = cache};
+	struct wb_batch b = {.cache = cache, .commit = true};
 	u64 cursor = 0;
 	long err = 0;
 	u64 nr = write_pages(&b, as, &cursor, UINT64_MAX, false, false, &err);
@@ -390,8 +390,8 @@ static void collect(struct commit *c, struct commit_file *cf, u32 swp)
 }
 
 /* The swap entry of what is frozen at a tree entry, 0: nothing is.
- * *ret_err: a DIRTY page is, which could not be written. */
-static u32 frozen_swp(struct address_space *as, u64 entry, int *ret_err)
+ * *ret_left: a DIRTY page is, which could not be written. */
+static u32 frozen_swp(struct address_space *as, u64 entry, bool *ret_left)
 {
 	struct page *p = frame_page(as->cache, entry_value(entry));
 
@@ -400,12 +400,12 @@ static u32 frozen_swp(struct address_space *as, u64 entry, int *ret_err)
 	if (entry_kind(entry) == ENTRY_SWAP)
 		return entry_value(entry);
 	if (p->state == PAGE_DIRTY)
-		*ret_err = -EIO;
+		*ret_left = true;
 	return p->state == PAGE_SAVED ? p->swp : 0;
 }
 
 static u32 collect_gang(struct commit *c, struct commit_file *cf, u64 *next,
-			int *ret_err)
+			bool *ret_left)
 {
 	struct address_space *as = cf_mapping(cf);
 	u64 index[GANG];
@@ -418,7 +418,7 @@ static u32 collect_gang(struct commit *c, struct commit_file *cf, u64 *next,
 	for (u32 i = 0; i < nr; i++) {
 		u32 swp = is_dead(cf, index[i])
 				  ? 0
-				  : frozen_swp(as, entry[i], ret_err);
+				  : frozen_swp(as, entry[i], ret_left);
 
 		if (swp)
 			collect(c, cf, swp);
@@ -428,14 +428,15 @@ static u32 collect_gang(struct commit *c, struct commit_file *cf, u64 *next,
 	return nr;
 }
 
-static int collect_tree(struct commit *c, struct commit_file *cf)
+/* Return: false: pages are left that could not be written. */
+static bool collect_tree(struct commit *c, struct commit_file *cf)
 {
 	u64 next = 0;
-	int err = 0;
+	bool left = false;
 
-	while (collect_gang(c, cf, &next, &err) == GANG)
+	while (collect_gang(c, cf, &next, &left) == GANG)
 		;
-	return err;
+	return !left;
 }
 
 /* ---- what was detached ---- */
@@ -500,7 +501,7 @@ static long save_some_frames(struct commit *c, struct commit_file *cf)
 	for (u32 i = 0; i < nr; i++)
 		data[i] = page_data(c->cache, pages[i]);
 	if (nr)
-		ret = swap_write(c->cache, data, nr, swps);
+		ret = swap_write(c->cache, data, nr, true, swps);
 	for (long i = 0; i < ret; i++)
 		frame_saved(c, cf, pages[i], swps[i]);
 	return_frames(c, cf, pages + max(ret, 0l), nr - (u32)max(ret, 0l));
@@ -647,7 +648,7 @@ static int move_slot(struct commit *c, struct address_space *as, u32 *swp)
 
 	if (!p)
 		err = read_slot(c, swp_entry(c->cache, *swp));
-	ret = err ? err : swap_write(c->cache, &data, 1, &new);
+	ret = err ? err : swap_write(c->cache, &data, 1, true, &new);
 	if (ret > 0) {
 		mutex_lock(&as->tree_lock);
 		done = replace_swp(as, p, *swp, new);
@@ -717,33 +718,48 @@ int commit_reslot(struct commit *c, u64 after, u64 upto)
 
 /* ---- write-out ---- */
 
-static void write_files(struct commit *c, u32 inline_pages)
+/* It needs slots. */
+static bool is_spilled(const struct commit_file *cf)
 {
-	struct wb_batch b = {.cache = c->cache};
+	return !cf->err && cf->nr_frozen && !cf->nr_inline;
+}
+
+/* Before any page is locked for a batch: it waits for page locks. */
+static void choose_inline(struct commit *c, u32 inline_pages)
+{
 	struct commit_file *cf;
-	u64 added = 0;
+
+	list_for_each_entry (cf, &c->files, node)
+		if (is_spilled(cf))
+			(void)try_inline(c, cf, inline_pages);
+}
+
+/* Return: the first error; whom it concerns is found by collect_tree(). */
+static int write_files(struct commit *c)
+{
+	struct wb_batch b = {.cache = c->cache, .commit = true};
+	struct commit_file *cf;
 	long err = 0;
 
 	list_for_each_entry (cf, &c->files, node) {
 		u64 cursor = 0;
 
-		if (cf->err || !cf->nr_frozen ||
-		    try_inline(c, cf, inline_pages))
-			continue;
-		added += write_pages(&b, cf_mapping(cf), &cursor, UINT64_MAX,
-				     true, true, &err);
+		if (is_spilled(cf))
+			c->stat.written +=
+				write_pages(&b, cf_mapping(cf), &cursor,
+					    UINT64_MAX, true, true, &err);
 	}
-	(void)batch_flush(&b);
-	/* Those that failed are found by collect_tree(). */
-	c->stat.written += added;
+	flush_noting(&b, &err);
+	return (int)err;
 }
 
-static int collect_file(struct commit *c, struct commit_file *cf)
+static int collect_file(struct commit *c, struct commit_file *cf, int write_err)
 {
-	int err = collect_tree(c, cf);
+	int err;
 
-	if (!err)
-		err = save_frames(c, cf);
+	if (!collect_tree(c, cf))
+		return write_err ? write_err : -EIO;
+	err = save_frames(c, cf);
 	if (err)
 		return err;
 	merge_detached(c, cf);
@@ -753,11 +769,13 @@ static int collect_file(struct commit *c, struct commit_file *cf)
 int commit_writeout(struct commit *c, u32 inline_pages)
 {
 	struct commit_file *cf;
+	int err;
 
-	write_files(c, inline_pages);
+	choose_inline(c, inline_pages);
+	err = write_files(c);
 	list_for_each_entry (cf, &c->files, node)
-		if (!cf->err && cf->nr_frozen && !cf->nr_inline)
-			cf->err = collect_file(c, cf);
+		if (is_spilled(cf))
+			cf->err = collect_file(c, cf, err);
 	note_max_epoch(c);
 	return 0;
 }

@@ -442,10 +442,13 @@ static inline struct swap_entry *swp_entry(const struct cache *c, u32 swp)
 
 /*
  * Write up to @nr contents to one run of fresh slots, an entry each with its
- * slot, sum and flush epoch. Context: may sleep for the device.
+ * slot, sum and flush epoch. swap_size bounds the slots unless it is done to
+ * @commit: a commit needs a slot for each page, but only until it ends, and
+ * their space is reserved. Context: may sleep for the device.
  * Return: how many were written (at least 1), or -errno.
  */
-long swap_write(struct cache *c, void *const *pages, u32 nr, u32 *ret_swps);
+long swap_write(struct cache *c, void *const *pages, u32 nr, bool commit,
+		u32 *ret_swps);
 
 /* Free the entry and its slot, or only the entry when the slot was @adopted by
  * an extent; later if somebody reads the slot. Context: tree_lock, or nobody
@@ -457,6 +460,7 @@ void swp_unpin(struct cache *c, u32 swp);
  * held, DIRTY. */
 struct wb_batch {
 	struct cache *cache;
+	bool commit; /* as swap_write() */
 	u32 nr;
 	struct page *pages[PIECE_PAGES];
 };
@@ -567,6 +571,8 @@ u64 dirty_limit_pages(const struct cache *c);
 void flusher_work(struct cache *c);
 /* Write the batch out and let go of it. Return: as batch_write(). */
 long batch_flush(struct wb_batch *b);
+/* The same; *@ret_err is the first error of several. */
+void flush_noting(struct wb_batch *b, long *ret_err);
 /*
  * Add DIRTY pages of @as to @b, from *@cursor on, at most @max; writes @b out
  * whenever it is full. @wait: for locked pages too (@b is written out before);

@@ -131,10 +131,9 @@ static void slots_free(struct cache *c, slot_t start, u32 nr)
 	slots_uncharge(c, nr);
 }
 
-/* Up to @want of what swap_size leaves. */
-static u32 slots_charge(struct cache *c, u32 want)
+/* Up to @want of what @bound slots in all leave. */
+static u32 slots_charge(struct cache *c, u32 want, u64 bound)
 {
-	u64 bound = atomic_read(&c->knobs[KNOB_swap_size]) >> PAGE_SHIFT;
 	u64 before = atomic_add(&c->swap.nr_slots, want) - want;
 	u64 left = before < bound ? bound - before : 0;
 
@@ -151,10 +150,16 @@ static int slots_full(struct cache *c)
 	return -ENOSPC;
 }
 
-static int slots_alloc(struct cache *c, u32 want, slot_t *ret_start,
-		       u32 *ret_nr)
+static u64 slots_bound(const struct cache *c, bool commit)
 {
-	u32 charged = slots_charge(c, want);
+	return commit ? UINT64_MAX
+		      : atomic_read(&c->knobs[KNOB_swap_size]) >> PAGE_SHIFT;
+}
+
+static int slots_alloc(struct cache *c, u32 want, bool commit,
+		       slot_t *ret_start, u32 *ret_nr)
+{
+	u32 charged = slots_charge(c, want, slots_bound(c, commit));
 	int err;
 
 	if (!charged)
@@ -195,7 +200,8 @@ static int write_run(struct cache *c, slot_t start, void *const *pages, u32 nr,
 	return 0;
 }
 
-long swap_write(struct cache *c, void *const *pages, u32 nr, u32 *ret_swps)
+long swap_write(struct cache *c, void *const *pages, u32 nr, bool commit,
+		u32 *ret_swps)
 {
 	u32 got = alloc_entries(c, min(nr, (u32)PIECE_PAGES), ret_swps);
 	slot_t start;
@@ -204,7 +210,7 @@ long swap_write(struct cache *c, void *const *pages, u32 nr, u32 *ret_swps)
 
 	if (!got)
 		return -ENOMEM;
-	err = slots_alloc(c, got, &start, &run);
+	err = slots_alloc(c, got, commit, &start, &run);
 	if (err)
 		goto out_entries;
 	free_entries(c, ret_swps + run, got - run);
@@ -337,7 +343,7 @@ static long batch_write_run(struct wb_batch *b, u32 first)
 
 	for (u32 i = 0; i < nr; i++)
 		data[i] = page_data(b->cache, b->pages[first + i]);
-	done = swap_write(b->cache, data, nr, swps);
+	done = swap_write(b->cache, data, nr, b->commit, swps);
 	if (done > 0)
 		end_writeback(b, first, (u32)done, swps);
 	return done;

@@ -301,7 +301,7 @@ static int write_bounced(struct piece *pc, u32 nr)
 			return err;
 	}
 	while (done < nr) {
-		long ret = swap_write(c, data + done, nr - done,
+		long ret = swap_write(c, data + done, nr - done, false,
 				      pc->swps + pc->nr_swps);
 
 		if (ret < 0)

@@ -102,7 +102,7 @@ static u32 find_dirty(struct address_space *as, u64 *cursor, bool frozen,
 	return wanted;
 }
 
-static void flush_noting(struct wb_batch *b, long *ret_err)
+void flush_noting(struct wb_batch *b, long *ret_err)
 {
 	long ret = batch_flush(b);
 

@@ -175,7 +175,8 @@ long cache_flush_step(struct cache *cache);
 long cache_reclaim_step(struct cache *cache);
 
 /* Charge bookkeeping of the user (inodes, names, operation list, SQLite) to
- * the budget; @bytes may be negative. Never fails, never sleeps. */
+ * the budget; @bytes may be negative. Never fails, never sleeps.
+ * Context: no LOCK_LEAF held, since it may wake a thread. */
 void cache_charge(struct cache *cache, s64 bytes);
 
 /* Charged bookkeeping has passed a quarter of the budget: stop new work. */
@@ -204,6 +205,8 @@ enum cache_knob {
 };
 
 /* Thresholds of 0 are computed: background 10%, dirty 20% of the budget.
+ * swap_size bounds what reclaim and the flusher write out; a commit takes the
+ * slots that it needs until it ends.
  * Lowering cache_size gives frames back before it returns or, where pages are
  * pinned, as soon as they are let go. Return: 0, -EINVAL, -ENOMEM. */
 int cache_set_knob(struct cache *cache, enum cache_knob knob, u64 value);

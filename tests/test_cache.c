@@ -558,11 +558,42 @@ START_TEST(swap_size_bounds_the_slots_and_asks_for_a_commit)
 		;
 	ck_assert_uint_eq(gauges().nr_slots, 100);
 	ck_assert_uint_gt(mb.wanted[COMMIT_SWAP_FULL], 0);
-	ck_assert_int_eq(cache_set_knob(mb.cache, KNOB_swap_size, UINT64_MAX),
-			 0);
+	/* The pages in frames are more than it leaves: a commit has them. */
+	ck_assert_uint_gt(gauges().nr_dirty, 0);
 	ck_assert_int_eq(commit_all(0, 0), 0);
 	ck_assert_uint_eq(gauges().nr_slots, 0);
+	ck_assert_uint_eq(gauges().nr_uncommitted, 0);
 	ck_assert_uint_eq(read_page(10), 1);
+}
+END_TEST
+
+START_TEST(a_commit_works_without_any_swap_and_detaches_pages_too)
+{
+	ck_assert_int_eq(cache_set_knob(mb.cache, KNOB_swap_size, 0), 0);
+	for (u64 i = 0; i < 20; i++)
+		write_page(i, 1);
+	cut();
+	write_page(3, 2);
+	finish(0, 0);
+	for (u64 i = 0; i < 20; i++)
+		ck_assert_uint_eq(committed_page(i), 1);
+	ck_assert_uint_eq(read_page(3), 2);
+	write_page(4, 2);
+	ck_assert_int_eq(commit_prewrite(mb.cache, &mf.as), 2);
+	ck_assert_int_eq(commit_all(0, 0), 0);
+	ck_assert_uint_eq(committed_page(4), 2);
+}
+END_TEST
+
+START_TEST(a_commit_that_finds_no_space_says_so)
+{
+	write_page(0, 1);
+	mem_fail(&mb, 1u << MEM_ALLOC, 1, 0, true);
+	ck_assert_int_eq(commit_all(0, 0), -ENOSPC);
+	ck_assert_int_eq(file_check_and_advance_wb_err(&mf.f), -ENOSPC);
+	mem_fail(&mb, 0, 0, 0, false);
+	ck_assert_int_eq(commit_all(0, 0), 0);
+	ck_assert_uint_eq(committed_page(0), 1);
 }
 END_TEST
 
@@ -960,6 +991,9 @@ static void add_small(Suite *s)
 		tc, a_late_write_that_is_lost_fails_commits_until_written_again,
 		0, 2);
 	tcase_add_test(tc, swap_size_bounds_the_slots_and_asks_for_a_commit);
+	tcase_add_test(tc,
+		       a_commit_works_without_any_swap_and_detaches_pages_too);
+	tcase_add_test(tc, a_commit_that_finds_no_space_says_so);
 	tcase_add_test(tc, swapping_out_and_in_is_counted);
 	tcase_add_test(tc, a_page_that_comes_back_soon_is_activated);
 	suite_add_tcase(s, tc);
