@@ -208,10 +208,25 @@ void cache_free(struct cache *c)
 
 /* ---- bookkeeping of the user ---- */
 
+/* What an uncommitted page can take by itself in trees and swap entries. */
+#define UNCOMMITTED_BYTES \
+	(sizeof(struct swap_entry) + 3ull * PAGE_TREE_NODE_BYTES)
+
+static u64 nr_uncommitted(const struct cache *c)
+{
+	return atomic_read(&c->nr_state[PAGE_DIRTY]) +
+	       atomic_read(&c->nr_state[PAGE_SAVED]) +
+	       atomic_read(&c->nr_state[PAGE_SWAPPED]) +
+	       atomic_read(&c->nr_detached);
+}
+
+/* Of the trees only what a commit can set free: the nodes of committed pages
+ * are reclaim's business, and no reason to hold writers back. */
 bool cache_metadata_over(const struct cache *c)
 {
 	u64 bytes = atomic_read(&c->metadata_bytes) +
-		    atomic_read(&c->page_table_bytes);
+		    min(atomic_read(&c->page_table_bytes),
+			nr_uncommitted(c) * UNCOMMITTED_BYTES);
 
 	return bytes > atomic_read(&c->knobs[KNOB_cache_size]) / 4;
 }

@@ -147,6 +147,15 @@ u32 frames_free(const struct cache *c)
 	return used < limit ? limit - used : 0;
 }
 
+u32 frames_surplus(const struct cache *c)
+{
+	u32 limit = frames_limit(c);
+	u32 nr = atomic_read(&c->frames.nr_used) +
+		 atomic_read(&c->frames.nr_hot);
+
+	return nr > limit ? nr - limit : 0;
+}
+
 /* Return: a frame, 0: those left are being trimmed at this moment. */
 static u32 take_one(struct cache *c)
 {
@@ -156,7 +165,7 @@ static u32 take_one(struct cache *c)
 	if (f->hot) {
 		frame = f->hot;
 		f->hot = frame_page(c, frame)->next;
-		f->nr_hot--;
+		atomic_set(&f->nr_hot, f->nr_hot - 1);
 	} else if (f->cold) {
 		frame = f->cold;
 		f->cold = frame_page(c, frame)->next;
@@ -195,7 +204,7 @@ static u32 take_surplus(struct cache *c, u32 *ret_frames, u32 max)
 	while (nr < max && f->hot && f->nr_used + f->nr_hot > limit) {
 		ret_frames[nr++] = f->hot;
 		f->hot = frame_page(c, f->hot)->next;
-		f->nr_hot--;
+		atomic_set(&f->nr_hot, f->nr_hot - 1);
 	}
 	return nr;
 }
@@ -248,7 +257,7 @@ void frames_give(struct cache *c, const u32 *frames, u32 nr)
 		p->next = f->hot;
 		f->hot = frames[i];
 	}
-	f->nr_hot += nr;
+	atomic_set(&f->nr_hot, f->nr_hot + nr);
 	atomic_set(&f->nr_used, f->nr_used - nr);
 	mutex_unlock(&f->lock);
 	count_add(c, pgfree, nr);

@@ -320,6 +320,8 @@ u32 frames_take(struct cache *c, u32 want, u32 *ret_frames);
 void frames_give(struct cache *c, const u32 *frames, u32 nr);
 /* Frames that could be taken now. */
 u32 frames_free(const struct cache *c);
+/* Frames that have memory beyond the budget, in use or not. */
+u32 frames_surplus(const struct cache *c);
 /* Give back the memory of free frames above the budget. */
 void frames_trim(struct cache *c);
 void frames_check(struct cache *c);

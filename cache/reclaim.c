@@ -224,7 +224,8 @@ static u32 reclaim_direct(struct cache *c, u32 want)
 
 void kswapd_wake(struct cache *c)
 {
-	if (frames_free(c) < low_watermark(frames_limit(c)))
+	if (frames_free(c) < low_watermark(frames_limit(c)) ||
+	    frames_surplus(c))
 		worker_wake(&c->kswapd);
 }
 
@@ -240,15 +241,25 @@ u32 frames_get(struct cache *c, u32 want, u32 *ret_frames)
 
 /* ---- in the background ---- */
 
+/* How many to free: up to the high watermark, or down to a budget that has
+ * become smaller. */
+static u32 reclaim_goal(const struct cache *c)
+{
+	u32 limit = frames_limit(c);
+	u32 used = atomic_read(&c->frames.nr_used);
+	u32 most = limit - high_watermark(limit);
+
+	return used > most ? used - most : 0;
+}
+
 long cache_reclaim_step(struct cache *c)
 {
-	u32 high = high_watermark(frames_limit(c));
-	u32 nr_free = frames_free(c);
+	u32 goal = reclaim_goal(c);
 	u64 scanned = 0;
 	u32 freed = 0;
 
-	if (nr_free < high)
-		freed = shrink(c, high - nr_free, &scanned);
+	if (goal)
+		freed = shrink(c, goal, &scanned);
 	count_add(c, pgscan_kswapd, scanned);
 	count_add(c, pgsteal_kswapd, freed);
 	frames_trim(c);

@@ -37,6 +37,10 @@
 /* Shadow entries for each frame, before the useless ones are looked for. */
 #define SHADOW_FACTOR 2
 #define SHRINK_GANG 64
+/* Of the budget, before what shadow entries take is asked for. */
+#define TREES_SHARE 8
+/* Of the frames: as many new ones are worth a walk over all trees. */
+#define WALK_SHARE 16
 
 static u32 age_now(const struct cache *c)
 {
@@ -93,6 +97,11 @@ void workingset_refault(struct cache *c, struct page *p, u32 shadow)
  * A distance of more than all frames can never lead to an activation. Since
  * each eviction adds one to the age, there are no more entries of a smaller
  * distance than frames; the others are erased when they have become as many.
+ *
+ * They cost little where pages stand side by side, 9 bytes each. Where they do
+ * not, as after random reads of a sparse file, each has nodes of its own, and
+ * together they would take more than the pages. So when trees and swap entries
+ * have an eighth of the budget all shadow entries go.
  */
 
 /* Context: tree_lock. */
@@ -105,7 +114,7 @@ static void erase_shadows(struct address_space *as, const u64 *index,
 		u32 shadow = entry_value(entry[i]);
 
 		if (entry_kind(entry[i]) != ENTRY_SHADOW ||
-		    (shadow && refault_distance(as->cache, shadow) <= limit))
+		    (shadow && refault_distance(as->cache, shadow) < limit))
 			continue;
 		(void)page_tree_erase(&as->tree, index[i]);
 		account_shadow(as, -1);
@@ -141,12 +150,25 @@ static void shrink_file(struct address_space *as, u32 limit)
 	up_read(&as->invalidate_lock);
 }
 
+/* The distance from which on shadow entries are to go, UINT32_MAX: none. */
+static u32 useless_distance(const struct cache *c)
+{
+	u64 nr = atomic_read(&c->nr_shadow);
+	u64 size = atomic_read(&c->knobs[KNOB_cache_size]);
+	u32 limit = frames_limit(c);
+
+	if (atomic_read(&c->page_table_bytes) > size / TREES_SHARE &&
+	    nr > limit / WALK_SHARE)
+		return 0;
+	return nr > (u64)SHADOW_FACTOR * limit ? limit : UINT32_MAX;
+}
+
 void workingset_shrink(struct cache *c)
 {
-	u32 limit = frames_limit(c);
+	u32 limit = useless_distance(c);
 	struct address_space *as = NULL;
 
-	if (atomic_read(&c->nr_shadow) <= (u64)SHADOW_FACTOR * limit)
+	if (limit == UINT32_MAX)
 		return;
 	while ((as = next_file(c, as)))
 		shrink_file(as, limit);

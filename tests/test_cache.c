@@ -740,6 +740,51 @@ START_TEST(charged_bookkeeping_takes_frames_and_asks_for_a_commit)
 }
 END_TEST
 
+/* Each page has nodes of the tree to itself, and so has what is left of it. */
+START_TEST(random_reads_of_a_sparse_file_hold_no_writer_back)
+{
+	u64 rnd = 1;
+
+	ck_assert_int_eq(cache_truncate(&mf.as, 1ull << 50, NULL), 0);
+	mf.f.ra_mode = 1;
+	for (u32 i = 0; i < 20000; i++) {
+		rnd = rnd * 6364136223846793005u + 1442695040888963407u;
+		ck_assert_uint_eq(read_page(rnd >> (64 - 38)), 0);
+		ck_assert(!cache_metadata_over(mb.cache));
+	}
+	ck_assert_uint_eq(mb.wanted[COMMIT_METADATA], 0);
+	check_bound();
+	/* There is room for pages, too. */
+	ck_assert_uint_gt(gauges().nr_file_pages, 1000);
+}
+END_TEST
+
+static bool is_within_budget(void)
+{
+	return atomic_read(&mb.cache->frames.nr_used) + atomic_read(&mb.cache->frames.nr_hot) <= frames_limit(mb.cache);
+}
+
+/* Frames nobody uses have their memory still: it goes when bookkeeping needs
+ * it, and pages after it, without anybody asking for a frame. */
+START_TEST(bookkeeping_that_grows_gets_the_memory_of_frames)
+{
+	write_all(FILE_PAGES, 1);
+	ck_assert_int_eq(commit_all(0, 0), 0);
+	ck_assert_uint_eq(cache_drop(mb.cache, NULL), FILE_PAGES);
+	for (u64 i = 0; i < 100; i++)
+		(void)read_page(i);
+	ck_assert_int_eq(cache_start(mb.cache), 0);
+	cache_charge(mb.cache, 1700 * PAGE_SIZE);
+	wait_true(is_within_budget);
+	ck_assert_uint_ge(gauges().nr_file_pages, 100);
+	cache_charge(mb.cache, 340 * PAGE_SIZE);
+	wait_true(is_within_budget);
+	cache_stop(mb.cache);
+	ck_assert_uint_le(gauges().nr_file_pages, 16);
+	cache_charge(mb.cache, -2040 * (s64)PAGE_SIZE);
+}
+END_TEST
+
 /* While frames are being punched they are on no list. */
 static void (*in_fallocate)(void);
 int __wrap_fallocate(int fd, int mode, off_t pos, off_t len);
@@ -1046,6 +1091,8 @@ static void add_large(Suite *s)
 		the_flusher_writes_above_the_background_threshold_and_what_is_old);
 	tcase_add_test(tc, writers_are_told_to_pause_in_proportion);
 	tcase_add_test(tc, an_error_is_told_once_to_every_open_file);
+	tcase_add_test(tc, random_reads_of_a_sparse_file_hold_no_writer_back);
+	tcase_add_test(tc, bookkeeping_that_grows_gets_the_memory_of_frames);
 	tcase_add_test(tc, a_read_behind_a_cut_within_its_page_is_empty);
 	suite_add_tcase(s, tc);
 }
