@@ -115,7 +115,9 @@ _cleanup()
 	rm -f "$TMP/alive"
 	[ -n "${_dog:-}" ] && kill "$_dog" 2>/dev/null
 	mount_force_off "$MNT"
-	daemon_signal KILL
+	if daemon_signal KILL; then
+		until_true 10 test -e "$TMP/daemon.rc"
+	fi
 	if [ "${FOLIO_KEEP:-0}" = 1 ]; then
 		echo "# left behind: $TMP"
 	else
@@ -283,6 +285,12 @@ skip_unless()
 	for _c; do
 		command -v "$_c" >/dev/null || skip "no $_c here"
 	done
+}
+
+# forget FILE: out of the kernel's page cache, so that reading it asks us.
+forget()
+{
+	dd if="$1" iflag=nocache count=0 2>/dev/null
 }
 
 short()
