@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * crash_writer run DIR LOG SEED	write until the filesystem is gone
+ * crash_writer verify DIR LOG SEED	what was acknowledged must be there
+ *
+ * Three processes write below DIR, and append a line to LOG, which stands on
+ * another filesystem, after each fsync or msync that succeeded:
+ *
+ *  w  files changed by write(2) and truncate(2), in a sequence of operations
+ *     that follows from the seed. After a crash each must be as after the
+ *     first k operations on it, k at least the number acknowledged: nothing
+ *     torn, nothing out of order. One thing is the kernel's: a write that
+ *     begins inside a page that it does not hold comes to a FUSE filesystem as
+ *     two requests, that page's part and the rest, so the first may be there
+ *     without the second.
+ *  m  a file changed through a shared mapping, a generation at a time. Every
+ *     page must be of the acknowledged generation or a later one.
+ *  n  names: a file is created, renamed, unlinked, each made durable by fsync
+ *     of the file or the folder. Each must have come at least that far, and
+ *     what has a name must have its whole content.
+ *
+ * verify writes LOG.state: how far each is, where the next run goes on; so
+ * there can be any number of rounds on one volume. Exit status 0, 1 if
+ * something was lost, 2 if it could not be run.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NR_FILES 6
+#define FILE_MAX ((size_t)512 << 10)
+#define WRITE_MAX ((size_t)64 << 10)
+#define MAP_PAGES 256
+#define PAGE 4096
+#define NAME_SIZE 10000 /* of the files whose names are tested */
+#define AHEAD 100000	/* operations that may be there unacknowledged */
+
+/* How far things are: acknowledged, or found. */
+struct state {
+	uint64_t file[NR_FILES]; /* operations on w<i> */
+	uint64_t map;		 /* generation of m */
+	uint64_t name;		 /* step of the n<i>; see name_step() */
+};
+
+static int logfd;
+static uint64_t seed;
+
+static void die(const char *fmt, ...)
+	__attribute__((format(printf, 1, 2), noreturn));
+static void die(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	(void)fprintf(stderr, "\n");
+	exit(2);
+}
+
+/* splitmix64: a number that follows from where it is used */
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+	uint64_t x =
+		seed + a * 0x9e3779b97f4a7c15ull + b * 0xd1b54a32d192ed03ull;
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	return x ^ x >> 31;
+}
+
+static void fill(uint8_t *buf, size_t len, uint64_t x)
+{
+	for (size_t i = 0; i < len; i++) {
+		x = x * 6364136223846793005ull + 1442695040888963407ull;
+		buf[i] = (uint8_t)(x >> 56);
+	}
+}
+
+/* One line to the log; write(2) to an O_APPEND file does not mix lines. */
+static void log_line(const char *fmt, ...)
+	__attribute__((format(printf, 1, 2)));
+static void log_line(const char *fmt, ...)
+{
+	char line[128];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (write(logfd, line, (size_t)n) != n)
+		die("log: %s", strerror(errno));
+}
+
+/* The filesystem is gone, or it failed: the log says which, in its order. */
+static void gone(const char *what)
+{
+	log_line("E %s %d\n", what, errno);
+	exit(0);
+}
+
+/* ---- w: writes in a known order */
+
+struct wop {
+	bool truncate;
+	size_t pos, len;
+	uint64_t pattern;
+};
+
+/* The @nr-th operation on file @i. */
+static struct wop wop(unsigned i, uint64_t nr)
+{
+	uint64_t r = mix(1 + i, nr);
+	struct wop op = {
+		.truncate = r % 16 == 0,
+		.pos = (r >> 8) % (FILE_MAX - WRITE_MAX),
+		.len = 1 + (r >> 32) % WRITE_MAX,
+		.pattern = r,
+	};
+
+	if (r % 3 == 0)
+		op.pos = op.pos / PAGE * PAGE;
+	return op;
+}
+
+static bool wop_is_synced(unsigned i, uint64_t nr)
+{
+	return mix(100 + i, nr) % 4 == 0;
+}
+
+static void wop_model(const struct wop *op, uint8_t *data, size_t *size)
+{
+	if (op->truncate) {
+		if (op->pos < *size)
+			memset(data + op->pos, 0, *size - op->pos);
+		*size = op->pos;
+		return;
+	}
+	fill(data + op->pos, op->len, op->pattern);
+	if (op->pos + op->len > *size)
+		*size = op->pos + op->len;
+}
+
+static void run_writes(struct state *st)
+{
+	static uint8_t buf[WRITE_MAX];
+	int fd[NR_FILES];
+
+	for (unsigned i = 0; i < NR_FILES; i++) {
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "w%u", i);
+		fd[i] = open(name, O_RDWR | O_CREAT, 0644);
+		if (fd[i] < 0)
+			gone("open");
+	}
+	for (uint64_t turn = 0;; turn++) {
+		unsigned i = (unsigned)(mix(50, turn) % NR_FILES);
+		uint64_t nr = ++st->file[i];
+		struct wop op = wop(i, nr);
+
+		fill(buf, op.len, op.pattern);
+		if (op.truncate ? ftruncate(fd[i], (off_t)op.pos)
+				: pwrite(fd[i], buf, op.len, (off_t)op.pos) !=
+					  (ssize_t)op.len)
+			gone("write");
+		if (!wop_is_synced(i, nr))
+			continue;
+		if (nr % 2 ? fsync(fd[i]) : fdatasync(fd[i]))
+			gone("fsync");
+		log_line("w %u %llu\n", i, (unsigned long long)nr);
+	}
+}
+
+/* The part of @op up to the end of the page where it begins; see above. */
+static bool wop_first_part(struct wop *op)
+{
+	size_t part = PAGE - op->pos % PAGE;
+
+	if (op->truncate || part == PAGE || part >= op->len)
+		return false;
+	op->len = part;
+	return true;
+}
+
+static bool is_model(const struct wop *op, uint8_t *want, size_t *want_size,
+		     const uint8_t *got, size_t size)
+{
+	if (op)
+		wop_model(op, want, want_size);
+	return *want_size == size && !memcmp(want, got, size);
+}
+
+/* The number of operations after which the file is what it is now. */
+static bool verify_writes(unsigned i, uint64_t acked, uint64_t *ret_nr)
+{
+	uint8_t *want = calloc(1, FILE_MAX);
+	uint8_t *got = malloc(FILE_MAX + 1);
+	size_t want_size = 0;
+	ssize_t size = 0;
+	bool found = false;
+	char name[16];
+	int fd;
+
+	(void)snprintf(name, sizeof(name), "w%u", i);
+	fd = open(name, O_RDONLY);
+	if (!want || !got || (fd < 0 && (errno != ENOENT || acked)))
+		die("%s: %s", name, strerror(errno));
+	if (fd >= 0)
+		size = read(fd, got, FILE_MAX + 1);
+	if (size < 0)
+		die("%s: %s", name, strerror(errno));
+
+	*ret_nr = acked;
+	for (uint64_t nr = 1; nr <= acked; nr++) {
+		struct wop op = wop(i, nr);
+
+		wop_model(&op, want, &want_size);
+	}
+	found = is_model(NULL, want, &want_size, got, (size_t)size);
+	for (uint64_t nr = acked; !found && nr < acked + AHEAD; nr++) {
+		struct wop op = wop(i, nr + 1), part = op;
+
+		*ret_nr = nr;
+		if (wop_first_part(&part) &&
+		    is_model(&part, want, &want_size, got, (size_t)size))
+			found = true;
+		else if (is_model(&op, want, &want_size, got, (size_t)size))
+			found = ++*ret_nr;
+	}
+	(void)close(fd);
+	free(want);
+	free(got);
+	if (found)
+		return true;
+	printf("%s: %zd bytes are what no %llu or more operations leave\n",
+	       name, size, (unsigned long long)acked);
+	return false;
+}
+
+/* ---- m: generations through a mapping */
+
+static void run_map(struct state *st)
+{
+	int fd = open("m", O_RDWR | O_CREAT, 0644);
+	uint64_t *map;
+
+	if (fd < 0 || ftruncate(fd, MAP_PAGES * PAGE))
+		gone("open");
+	map = mmap(NULL, MAP_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		   fd, 0);
+	if (map == MAP_FAILED)
+		gone("mmap");
+	for (;;) {
+		uint64_t gen = ++st->map;
+
+		for (size_t i = 0; i < MAP_PAGES * PAGE / sizeof(*map); i++)
+			map[i] = gen;
+		if (msync(map, MAP_PAGES * PAGE, MS_SYNC))
+			gone("msync");
+		log_line("m %llu\n", (unsigned long long)gen);
+	}
+}
+
+static bool verify_map(uint64_t acked, uint64_t *ret_gen)
+{
+	static uint64_t got[MAP_PAGES * PAGE / sizeof(uint64_t)];
+	int fd = open("m", O_RDONLY);
+	uint64_t most = acked;
+	ssize_t n;
+
+	*ret_gen = acked;
+	if (fd < 0 && errno == ENOENT && !acked)
+		return true;
+	n = fd < 0 ? -1 : read(fd, got, sizeof(got));
+	if (n < 0)
+		die("m: %s", strerror(errno));
+	(void)close(fd);
+	if (acked && n != sizeof(got)) {
+		printf("m: has only %zd bytes\n", n);
+		return false;
+	}
+	for (size_t i = 0; i < (size_t)n / sizeof(got[0]); i++) {
+		if (got[i] < acked) {
+			printf("m: generation %llu at %zu, %llu was synced\n",
+			       (unsigned long long)got[i], i * sizeof(got[0]),
+			       (unsigned long long)acked);
+			return false;
+		}
+		if (got[i] > most)
+			most = got[i];
+	}
+	*ret_gen = most;
+	return true;
+}
+
+/* ---- n: names */
+
+/*
+ * Each three steps are one file: created with its content and fsynced; renamed
+ * and the folder fsynced; unlinked and the folder fsynced (every other one).
+ */
+static void name_of(uint64_t nr, bool renamed, char *buf, size_t size)
+{
+	(void)snprintf(buf, size, "n/%s%llu", renamed ? "renamed" : "new",
+		       (unsigned long long)nr);
+}
+
+static bool name_kept(uint64_t nr)
+{
+	return nr % 16 == 0;
+}
+
+static void create_name(uint64_t nr)
+{
+	static uint8_t buf[NAME_SIZE];
+	char path[64];
+	int fd;
+
+	name_of(nr, false, path, sizeof(path));
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0)
+		gone("create");
+	fill(buf, sizeof(buf), mix(7, nr));
+	if (write(fd, buf, sizeof(buf)) != sizeof(buf) || fsync(fd))
+		gone("write");
+	(void)close(fd);
+}
+
+/* Step @step of all: what it does, made durable. Doing it twice is harmless. */
+static void name_step(int dir, uint64_t step)
+{
+	uint64_t nr = step / 3;
+	char from[64], to[64];
+
+	name_of(nr, false, from, sizeof(from));
+	name_of(nr, true, to, sizeof(to));
+	switch (step % 3) {
+	case 0:
+		create_name(nr);
+		return;
+	case 1:
+		if (rename(from, to) && errno != ENOENT)
+			gone("rename");
+		break;
+	case 2:
+		if (!name_kept(nr) && unlink(to) && errno != ENOENT)
+			gone("unlink");
+		break;
+	}
+	if (fsync(dir))
+		gone("fsyncdir");
+}
+
+static void run_names(struct state *st)
+{
+	int dir;
+
+	if (mkdir("n", 0755) && errno != EEXIST)
+		gone("mkdir");
+	dir = open("n", O_RDONLY | O_DIRECTORY);
+	if (dir < 0)
+		gone("opendir");
+	for (;; st->name++) {
+		name_step(dir, st->name);
+		log_line("n %llu\n", (unsigned long long)st->name + 1);
+	}
+}
+
+/* 1: there and whole, 0: not there, -1: wrong */
+static int name_there(uint64_t nr, bool renamed)
+{
+	static uint8_t got[NAME_SIZE + 1], want[NAME_SIZE];
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	name_of(nr, renamed, path, sizeof(path));
+	fd = open(path, O_RDONLY);
+	if (fd < 0) {
+		if (errno == ENOENT)
+			return 0;
+		die("%s: %s", path, strerror(errno));
+	}
+	n = read(fd, got, sizeof(got));
+	(void)close(fd);
+	fill(want, sizeof(want), mix(7, nr));
+	if (n == sizeof(want) && !memcmp(got, want, sizeof(want)))
+		return 1;
+	printf("%s: has a wrong content of %zd bytes\n", path, n);
+	return -1;
+}
+
+static bool name_lost(uint64_t nr, const char *what)
+{
+	printf("name %llu: %s\n", (unsigned long long)nr, what);
+	return false;
+}
+
+/* File @nr, of which @steps of its three steps were acknowledged. */
+static bool verify_name(uint64_t nr, unsigned steps)
+{
+	int fresh = name_there(nr, false);
+	int renamed = name_there(nr, true);
+
+	if (fresh < 0 || renamed < 0)
+		return false;
+	if (fresh && renamed)
+		return name_lost(nr, "has both its names");
+	if (steps == 1 && !fresh && !renamed)
+		return name_lost(nr, "was synced and is not there");
+	if (steps >= 2 && fresh)
+		return name_lost(nr, "its rename was synced and is undone");
+	if (steps == 2 && !renamed && name_kept(nr))
+		return name_lost(nr, "its rename was synced and it is gone");
+	if (steps == 3 && !renamed && name_kept(nr))
+		return name_lost(nr, "was to be kept and is gone");
+	if (steps == 3 && renamed && !name_kept(nr))
+		return name_lost(nr, "its unlink was synced and is undone");
+	return true;
+}
+
+/* Of the one in progress, the step that was not acknowledged may be there in
+ * part: the file may be empty still. It is written anew by the next run. */
+static bool verify_names(uint64_t acked)
+{
+	bool good = true;
+
+	for (uint64_t nr = 0; nr < acked / 3; nr++)
+		good &= verify_name(nr, 3);
+	if (acked % 3)
+		good &= verify_name(acked / 3, acked % 3);
+	return good;
+}
+
+/* ---- the log */
+
+static void raise_to(uint64_t *v, uint64_t n)
+{
+	if (n > *v)
+		*v = n;
+}
+
+static void read_log(const char *path, struct state *st)
+{
+	FILE *f = fopen(path, "r");
+	unsigned long long a, b;
+	char line[128];
+
+	if (!f) {
+		if (errno == ENOENT)
+			return;
+		die("%s: %s", path, strerror(errno));
+	}
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "w %llu %llu", &a, &b) == 2 && a < NR_FILES)
+			raise_to(&st->file[a], b);
+		else if (sscanf(line, "m %llu", &a) == 1)
+			raise_to(&st->map, a);
+		else if (sscanf(line, "n %llu", &a) == 1)
+			raise_to(&st->name, a);
+	}
+	(void)fclose(f);
+}
+
+static void write_state(const char *path, const struct state *st)
+{
+	FILE *f = fopen(path, "w");
+
+	if (!f)
+		die("%s: %s", path, strerror(errno));
+	for (unsigned i = 0; i < NR_FILES; i++)
+		(void)fprintf(f, "w %u %llu\n", i,
+			      (unsigned long long)st->file[i]);
+	(void)fprintf(f, "m %llu\nn %llu\n", (unsigned long long)st->map,
+		      (unsigned long long)st->name);
+	if (fclose(f))
+		die("%s: %s", path, strerror(errno));
+}
+
+static int run(const char *log, struct state *st)
+{
+	void (*const writers[])(struct state *) = {
+		run_writes,
+		run_map,
+		run_names,
+	};
+
+	logfd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+	if (logfd < 0)
+		die("%s: %s", log, strerror(errno));
+	for (size_t i = 0; i < sizeof(writers) / sizeof(writers[0]); i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			die("fork: %s", strerror(errno));
+		if (!pid)
+			writers[i](st);
+	}
+	/* SIGBUS is how a mapping says that the filesystem is gone. */
+	while (wait(NULL) > 0 || errno == EINTR)
+		;
+	return 0;
+}
+
+static int verify(struct state *st)
+{
+	struct state acked = *st;
+	bool good = verify_names(st->name);
+
+	good &= verify_map(acked.map, &st->map);
+	for (unsigned i = 0; i < NR_FILES; i++)
+		good &= verify_writes(i, acked.file[i], &st->file[i]);
+	return !good;
+}
+
+int main(int argc, char **argv)
+{
+	struct state st = {.map = 0};
+	char state_path[4096];
+	int ret;
+
+	if (argc != 5)
+		die("usage: crash_writer run|verify DIR LOG SEED");
+	seed = strtoull(argv[4], NULL, 0);
+	(void)snprintf(state_path, sizeof(state_path), "%s.state", argv[3]);
+	if (chdir(argv[2]))
+		die("%s: %s", argv[2], strerror(errno));
+
+	read_log(state_path, &st);
+	if (!strcmp(argv[1], "run"))
+		return run(argv[3], &st);
+	read_log(argv[3], &st);
+	ret = verify(&st);
+	if (!ret)
+		write_state(state_path, &st);
+	return ret;
+}
