@@ -2,7 +2,7 @@
 /*
  * Rename. Locks: the rename mutex when the folders differ, so that no folder
  * moves while ancestors are looked at; then the folders, ancestor first; then
- * source and target, folders first, by number.
+ * source and target, folders first, by number, as far as they need it.
  *
  * An entry that is replaced or exchanged keeps its readdir cookie: the name
  * stays where it is and stands for something else.
@@ -82,6 +82,21 @@ static void unlock_dirs(struct rename *r)
 	mutex_unlock(&r->fs->rename_mutex);
 }
 
+/*
+ * A folder that stays in its folder keeps its content and its parent: it needs
+ * no lock, and must not have one. Siblings would else be locked in the order of
+ * their numbers while a rename between the two locks them as it finds them. As
+ * it is, only who has the rename mutex waits for a folder with another locked
+ * that is not above it.
+ */
+static bool needs_lock(const struct rename *r, const struct inode *inode)
+{
+	bool moves = r->olddir != r->newdir;
+	bool goes = inode == r->dst && !(r->flags & RENAME_EXCHANGE);
+
+	return !inode_is_dir(inode) || moves || goes;
+}
+
 static bool locks_before(const struct inode *a, const struct inode *b)
 {
 	if (inode_is_dir(a) != inode_is_dir(b))
@@ -98,16 +113,18 @@ static void lock_children(struct rename *r)
 		first = r->dst;
 		second = r->src;
 	}
-	down_write_nested(&first->rwsem);
-	if (second)
+	if (needs_lock(r, first))
+		down_write_nested(&first->rwsem);
+	if (second && needs_lock(r, second))
 		down_write_nested(&second->rwsem);
 }
 
 static void unlock_children(struct rename *r) __no_tsa;
 static void unlock_children(struct rename *r)
 {
-	up_write(&r->src->rwsem);
-	if (r->dst)
+	if (needs_lock(r, r->src))
+		up_write(&r->src->rwsem);
+	if (r->dst && needs_lock(r, r->dst))
 		up_write(&r->dst->rwsem);
 }
 
@@ -232,7 +249,7 @@ static int prepare(struct rename *r)
 		if (err)
 			return err > 0 ? -ENOTEMPTY : err;
 	}
-	if (r->dst)
+	if (r->dst && !(r->flags & RENAME_EXCHANGE))
 		err = inode_prepare_delete(r->dst);
 	if (!err)
 		err = change_inodes(&r->ch, CHANGE_INODES);
