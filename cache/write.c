@@ -688,7 +688,8 @@ static ssize_t write_locked(struct writer *w, bool exclusive)
 
 	if (w->flags & CACHE_WRITE_APPEND)
 		w->pos = i_size_read(as);
-	if (w->flags & CACHE_WRITE_WRITEPAGE)
+	if ((w->flags & CACHE_WRITE_WRITEPAGE) &&
+	    !(w->flags & CACHE_WRITE_EXTEND))
 		len = clip_to_size(as, w->pos, len);
 	if (!len)
 		return (ssize_t)w->len; /* it was truncated away */

@@ -442,6 +442,8 @@ enum {
 	CACHE_WRITE_WRITEPAGE = 1, /* late kernel write: clipped to i_size,
 				      never refused while there is any space */
 	CACHE_WRITE_APPEND = 2,	   /* at i_size, whatever @pos says */
+	CACHE_WRITE_EXTEND = 4,	   /* with WRITEPAGE: not clipped, the kernel
+				      owns the size */
 };
 
 /*

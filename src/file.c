@@ -75,9 +75,6 @@ static void file_unreserve(struct address_space *as, u32 nr)
 	blocks_unreserve(inode_of(as)->fs->volume->blocks, nr);
 }
 
-/* What content_changed() gets when a late write sets the size. */
-static char late_extension;
-
 /* In writeback mode the kernel owns the times that writing sets, and sends
  * them by SETATTR, before or after the late write. */
 static void file_content_changed(struct address_space *as, enum change why,
@@ -85,11 +82,11 @@ static void file_content_changed(struct address_space *as, enum change why,
 {
 	struct inode *inode = inode_of(as);
 	struct fs *fs = inode->fs;
-	bool cut = why == CHANGE_TRUNCATE || why == CHANGE_PUNCH;
-	bool times = !fs->opt.writeback || (cut && arg != &late_extension);
+	bool times = why == CHANGE_TRUNCATE || why == CHANGE_PUNCH ||
+		     !fs->opt.writeback;
 	bool first;
 
-	(void)pos, (void)len;
+	(void)pos, (void)len, (void)arg;
 	mutex_lock(&inode->lock);
 	if (times)
 		inode->mtime = inode->ctime = real_ns();
@@ -283,26 +280,6 @@ static bool has_setid(struct inode *inode)
 	return any;
 }
 
-/*
- * In writeback mode the kernel extends files by itself and its late writes
- * tell us so; the cache takes a late write as one that must not extend. They
- * come side by side and in any order: one that ends before the other must not
- * cut it off.
- */
-static int extend_for_late(struct inode *inode, u64 end)
-{
-	int err = 0;
-
-	if (!inode->fs->opt.writeback || end <= i_size_read(&inode->mapping))
-		return 0;
-
-	down_write(&inode->rwsem);
-	if (end > i_size_read(&inode->mapping))
-		err = cache_truncate(&inode->mapping, end, &late_extension);
-	up_write(&inode->rwsem);
-	return err;
-}
-
 static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,
 			  unsigned flags)
 {
@@ -314,9 +291,10 @@ static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,
 	if (pos > (u64)INT64_MAX || len > (u64)INT64_MAX - pos)
 		return -EFBIG;
 
-	if (flags & CACHE_WRITE_WRITEPAGE)
-		err = extend_for_late(inode, pos + len);
-	else if (has_setid(inode))
+	/* in writeback mode the kernel extends files by its late writes */
+	if (flags & CACHE_WRITE_WRITEPAGE && inode->fs->opt.writeback)
+		flags |= CACHE_WRITE_EXTEND;
+	if (!(flags & CACHE_WRITE_WRITEPAGE) && has_setid(inode))
 		err = inode_drop_setid(inode);
 	if (err)
 		return err;
