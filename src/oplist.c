@@ -587,6 +587,8 @@ void oplist_restore(struct oplist *l, struct list_head *ops)
 	l->nr_open += l->nr_frozen;
 	l->nr_frozen = 0;
 	l->frozen_epoch = 0;
+	if (l->nr_open)
+		start_timer(l);
 	mutex_unlock(&l->lock);
 }
 
@@ -605,6 +607,7 @@ void oplist_check(struct oplist *l)
 		nr++;
 	}
 	verify(nr == l->nr_open);
+	verify(l->oldest_ns || (list_empty(&l->open) && list_empty(&l->dirty)));
 	list_for_each_entry (inode, &l->dirty, dirty) {
 		verify(!inode->orphan);
 		dirty++;
