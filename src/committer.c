@@ -103,47 +103,81 @@ bool committer_cut(struct committer *c, u64 epoch)
 	return all;
 }
 
-static void answer(struct commit_req *req, int err)
-{
-	struct handle *h = req->handle;
-	struct fs_done *done = req->done;
-	int ferr = 0;
+/* What became of a commit. */
+struct outcome {
+	u64 epoch;
+	int err;
+	int left_out; /* an error of one of its files, which is not in it */
+};
 
-	if (h && inode_is_reg(h->inode))
-		ferr = file_check_and_advance_wb_err(&h->file);
-	handle_put(h);
-	free(req);
-	done->fn(done, ferr ? ferr : err);
+static bool was_left_out(struct inode *inode, u64 epoch)
+{
+	bool was;
+
+	mutex_lock(&inode->lock);
+	was = inode->left_out == epoch;
+	mutex_unlock(&inode->lock);
+	return was;
 }
 
-static void answer_all(struct list_head *reqs, int err)
+/* The open file's error, once; but the same may have been told to a close()
+ * meanwhile, and is no success for that. */
+static int file_result(struct handle *h, const struct outcome *o)
+{
+	int err = file_check_and_advance_wb_err(&h->file);
+
+	if (err || o->err)
+		return err ? err : o->err;
+	return was_left_out(h->inode, o->epoch) ? -EIO : 0;
+}
+
+static int result(const struct commit_req *req, const struct outcome *o)
+{
+	if (req->handle && inode_is_reg(req->handle->inode))
+		return file_result(req->handle, o);
+	return req->all && !o->err ? o->left_out : o->err;
+}
+
+static void answer(struct commit_req *req, const struct outcome *o)
+{
+	struct fs_done *done = req->done;
+	int err = result(req, o);
+
+	handle_put(req->handle);
+	free(req);
+	done->fn(done, err);
+}
+
+static void answer_all(struct list_head *reqs, const struct outcome *o)
 {
 	while (!list_empty(reqs)) {
 		struct commit_req *req =
 			list_first_entry(reqs, struct commit_req, node);
 
 		list_del(&req->node);
-		answer(req, err);
+		answer(req, o);
 	}
 }
 
 /* The commit in flight has ended: tell all who wait for it. */
-static void committer_ended(struct committer *c, int err)
+static void committer_ended(struct committer *c, int err, int left_out)
 {
+	struct outcome o = {.err = err, .left_out = left_out};
 	struct list_head reqs;
 
 	list_init(&reqs);
 	mutex_lock(&c->lock);
+	o.epoch = c->inflight;
 	c->inflight = 0;
 	c->ended_nr++;
-	c->last_err = err;
+	c->last_err = err ? err : left_out;
 	c->retry_ns = err ? mono_ns() + RETRY_NS : 0;
 	list_splice_tail(&c->riding, &reqs);
 	waitq_wake_all(&c->ended);
 	mutex_unlock(&c->lock);
 
 	lock_assert_none();
-	answer_all(&reqs, err);
+	answer_all(&reqs, &o);
 }
 
 static void add(u64 *counter, u64 nr)
@@ -240,7 +274,7 @@ static void tidy(struct fs *fs)
 		inode_shrink(fs, false);
 }
 
-static int commit_once(struct fs *fs, bool all)
+static int commit_once(struct fs *fs, bool all, int *ret_left_out)
 {
 	u64 begin_ns = mono_ns(), begin_bytes = bytes_written(fs);
 	struct transaction t;
@@ -260,6 +294,7 @@ static int commit_once(struct fs *fs, bool all)
 	else
 		t.visible = true;
 	transaction_end(&t, err);
+	*ret_left_out = t.left_out;
 	if (err)
 		commit_failed(fs, err);
 	if (t.nr_ops || t.nr_files)
@@ -270,9 +305,10 @@ static int commit_once(struct fs *fs, bool all)
 
 static void run_commit(struct committer *c, bool all)
 {
-	int err = commit_once(c->fs, all);
+	int left_out = 0;
+	int err = commit_once(c->fs, all, &left_out);
 
-	committer_ended(c, err);
+	committer_ended(c, err, left_out);
 	tidy(c->fs);
 }
 
@@ -399,6 +435,7 @@ int committer_start(struct committer *c)
 
 int committer_stop(struct committer *c)
 {
+	struct outcome o = {0};
 	struct list_head late;
 
 	if (!c->started)
@@ -416,9 +453,10 @@ int committer_stop(struct committer *c)
 	c->stopped = true;
 	list_splice_tail(&c->waiting, &late);
 	waitq_wake_all(&c->ended);
+	o.err = c->last_err;
 	mutex_unlock(&c->lock);
-	answer_all(&late, c->last_err);
-	return c->last_err;
+	answer_all(&late, &o);
+	return o.err;
 }
 
 void committer_done(struct committer *c)

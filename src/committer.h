@@ -22,6 +22,9 @@
  * A commit that fails leaves everything as it was before: records go back to
  * the list, pages stay uncommitted. Waiters get the error. After a failed sync
  * of the WAL nothing is ever committed again: the filesystem is read-only.
+ *
+ * A commit may leave out a file whose pages cannot be written. It is an error
+ * for who asked for that file or for everything, and for nobody else.
  */
 #ifndef FOLIO_COMMITTER_H
 #define FOLIO_COMMITTER_H

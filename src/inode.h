@@ -80,6 +80,7 @@ struct inode {
 	bool must;	   /* a commit point waits: the next takes it */
 	bool cut_must;	   /* ... of the commit in flight */
 	u8 failed_commits; /* in a row, with must set */
+	u64 left_out;	   /* epoch of the last commit that failed to take it */
 	s64 cut_mtime, cut_ctime;
 	u64 cut_size;
 	u64 csize;	/* committed size */

@@ -465,8 +465,13 @@ static int check_left_out(struct transaction *t)
 	list_for_each_entry (inode, &t->files, commit_node) {
 		int err = commit_file_error(&inode->mapping);
 
-		if (err && inode->cut_must && !inode->failed_commits)
+		if (!err)
+			continue;
+		if (inode->cut_must && !inode->failed_commits)
 			return err;
+		fs_log(t->fs, LOG_ERR, "commit without inode %llu: %s",
+		       (unsigned long long)inode->ino, strerror(-err));
+		t->left_out = err;
 	}
 	return 0;
 }
@@ -545,6 +550,7 @@ static void file_not_committed(struct transaction *t, struct inode *inode)
 
 	mutex_lock(&inode->lock);
 	inode->committing = 0;
+	inode->left_out = t->epoch;
 	inode->dirty_epoch = t->epoch;
 	inode->must |= inode->cut_must;
 	if (inode->failed_commits < UINT8_MAX)

@@ -27,6 +27,7 @@ struct transaction {
 	/* blocks taken for unwritten extents, to be freed if it fails */
 	struct block_run *taken;
 	u32 nr_taken, cap_taken;
+	int left_out; /* why a file is not in it; 0: all are */
 	bool visible; /* COMMIT went through, whatever came behind it */
 };
 
