@@ -150,10 +150,12 @@ static int fs_free(struct fs *fs)
 {
 	int err, close_err;
 
-	handle_table_done(&fs->handles);
-	lookup_forget_all(fs);
+	handle_close_all(&fs->handles);
+	if (fs->inodes.hash)
+		lookup_forget_all(fs);
 	err = committer_stop(&fs->committer);
 	forget_pending(fs);
+	handle_table_done(&fs->handles);
 	if (fs->cache)
 		cache_stop(fs->cache);
 	if (fs->inodes.hash)

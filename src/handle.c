@@ -11,13 +11,18 @@ void handle_table_init(struct handle_table *t, struct fs *fs)
 	mutex_init(&t->lock, LOCK_LEAF, "handle table");
 }
 
-void handle_table_done(struct handle_table *t)
+void handle_close_all(struct handle_table *t)
 {
 	for (u64 i = 0; i < t->cap; i++) {
 		if (t->slots[i])
 			(void)handle_close(t->fs, i + 1);
 	}
-	cache_charge(t->fs->cache, -(s64)(t->cap * sizeof(*t->slots)));
+}
+
+void handle_table_done(struct handle_table *t)
+{
+	if (t->cap)
+		cache_charge(t->fs->cache, -(s64)(t->cap * sizeof(*t->slots)));
 	free(t->slots);
 	mutex_done(&t->lock);
 }

@@ -41,7 +41,9 @@ struct handle_table {
 };
 
 void handle_table_init(struct handle_table *t, struct fs *fs);
-/* Closes what is still open. */
+/* Close what is still open. An fsync under way may still use it. */
+void handle_close_all(struct handle_table *t);
+/* Context: nobody uses a handle any more. */
 void handle_table_done(struct handle_table *t);
 
 /* Takes over the caller's reference to @inode on success. */
