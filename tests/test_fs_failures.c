@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the filesystem says and does when a commit cannot take everything, and
+ * when calls come together that must not get into each other's way.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "fs_util.h"
+#include "tmpdir.h"
+#include "vfs.h"
+
+#define PAGES 16 /* more than are ever kept inline */
+
+static struct test_fs t;
+
+static void make_fs(void)
+{
+	tmpdir_make();
+	test_fs_init(&t);
+}
+
+static void drop_fs(void)
+{
+	if (t.fs)
+		ck_assert_int_eq(test_fs_close(&t), 0);
+	tmpdir_remove();
+}
+
+static void write_pages(u64 fh, u64 version)
+{
+	char buf[PAGES * PAGE_SIZE];
+
+	test_pattern(buf, sizeof(buf), 0, version);
+	test_write(&t, fh, 0, buf, sizeof(buf));
+}
+
+static void fail_writes(void)
+{
+	bdev_fault_arm(t.fault, BDEV_FAULT_WRITE, 1, -EIO, true);
+}
+
+static void fail_nothing(void)
+{
+	bdev_fault_arm(t.fault, 0, 0, 0, false);
+}
+
+/* ---- files that a commit has to leave out ---- */
+
+START_TEST(sync_tells_of_a_file_that_was_left_out)
+{
+	u64 fh;
+
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "file", &fh);
+	write_pages(fh, 1);
+	fail_writes();
+	ck_assert_int_eq(fs_sync_wait(t.fs), -EIO);
+	fail_nothing();
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+START_TEST(closing_tells_of_a_file_that_was_left_out)
+{
+	u64 fh;
+
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "file", &fh);
+	write_pages(fh, 1);
+	fail_writes();
+	ck_assert_int_eq(test_fs_close(&t), -EIO);
+	test_fs_check_volume();
+}
+END_TEST
+
+struct flusher {
+	pthread_t thread;
+	u64 fh;
+	bool stop;
+};
+
+static void *flush_on(void *arg)
+{
+	struct flusher *f = arg;
+
+	while (!__atomic_load_n(&f->stop, __ATOMIC_RELAXED))
+		(void)fs_flush(t.fs, f->fh);
+	return NULL;
+}
+
+/* close() of a duplicate takes the error of the open file; fsync() must not
+ * say that all is well for that. */
+START_TEST(fsync_fails_even_if_the_error_was_told_to_another)
+{
+	struct flusher f = {0};
+
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "file", &f.fh);
+	ck_assert_int_eq(pthread_create(&f.thread, NULL, flush_on, &f), 0);
+	for (u64 i = 0; i < 50; i++) {
+		write_pages(f.fh, i);
+		fail_writes();
+		ck_assert_int_eq(test_fsync(&t, f.fh), -EIO);
+		fail_nothing();
+	}
+	__atomic_store_n(&f.stop, true, __ATOMIC_RELAXED);
+	ck_assert_int_eq(pthread_join(f.thread, NULL), 0);
+	(void)fs_flush(t.fs, f.fh);
+	ck_assert_int_eq(test_fsync(&t, f.fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, f.fh), 0);
+}
+END_TEST
+
+/* ---- commits that fail ---- */
+
+static bool host_full;
+
+static int full_wal(void *arg, const struct vfs_event *ev)
+{
+	(void)arg;
+	if (ev->op == VFS_WRITE && ev->wal &&
+	    __atomic_load_n(&host_full, __ATOMIC_RELAXED))
+		return SQLITE_FULL;
+	return SQLITE_OK;
+}
+
+START_TEST(the_timer_tries_names_again_after_a_commit_that_failed)
+{
+	struct fs_stat st;
+
+	vfs_set_hook(full_wal, NULL);
+	test_fs_open(&t);
+	(void)test_mkdir(&t, FS_ROOT_INO, "folder");
+	host_full = true;
+	ck_assert_int_eq(fs_sync_wait(t.fs), -ENOSPC);
+	host_full = false;
+	/* pending changes have an age, which the timer goes by */
+	fs_check(t.fs);
+	fs_set_commit_secs(t.fs, 1);
+	do {
+		fs_stat(t.fs, &st);
+	} while (!st.commits);
+	ck_assert_uint_eq(st.nr_ops_pending, 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	vfs_set_hook(NULL, NULL);
+}
+END_TEST
+
+/* ---- ends ---- */
+
+struct answer {
+	struct fs_done done;
+	bool given;
+};
+
+static void answered(struct fs_done *done, int err)
+{
+	(void)err;
+	__atomic_store_n(&container_of(done, struct answer, done)->given, true,
+			 __ATOMIC_RELEASE);
+}
+
+START_TEST(closing_answers_an_fsync_that_is_under_way)
+{
+	struct answer a = {.done.fn = answered};
+	u64 fh;
+
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "file", &fh);
+	write_pages(fh, 1);
+	fs_fsync(t.fs, fh, false, &a.done);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	ck_assert(__atomic_load_n(&a.given, __ATOMIC_ACQUIRE));
+	test_fs_check_volume();
+}
+END_TEST
+
+START_TEST(a_cache_that_is_too_small_is_refused)
+{
+	struct volume_options vo = {.create = true};
+	struct fs_options fo = {.cache_size = PAGE_SIZE};
+	struct volume *v;
+	struct fs *fs;
+	char err[256];
+
+	for (int k = 0; k < KNOB_NR; k++)
+		fo.knobs[k] = UINT64_MAX;
+	ck_assert_int_eq(
+		volume_open(tmpdir_path("vol"), &vo, &v, err, sizeof(err)), 0);
+	ck_assert_int_eq(fs_open(v, &fo, &fs), -EINVAL);
+}
+END_TEST
+
+/* ---- together ---- */
+
+#define WRITERS 4
+#define LATE_PAGES 64
+
+static u64 late_ino;
+static pthread_barrier_t late_start;
+
+/* Every WRITERS-th page, each behind the end when it comes. */
+static void *write_late(void *arg)
+{
+	char page[PAGE_SIZE];
+
+	for (u64 i = (u64)(uintptr_t)arg; i < LATE_PAGES; i += WRITERS) {
+		test_pattern(page, PAGE_SIZE, i * PAGE_SIZE, 1);
+		(void)pthread_barrier_wait(&late_start);
+		if (fs_write_ino(t.fs, late_ino, i * PAGE_SIZE, page, PAGE_SIZE,
+				 CACHE_WRITE_WRITEPAGE) != PAGE_SIZE)
+			abort();
+	}
+	return NULL;
+}
+
+static void check_late(u64 fh)
+{
+	static char buf[LATE_PAGES * PAGE_SIZE], want[LATE_PAGES * PAGE_SIZE];
+
+	test_pattern(want, sizeof(want), 0, 1);
+	ck_assert_int_eq(test_read(&t, fh, 0, buf, sizeof(buf)), sizeof(buf));
+	ck_assert_int_eq(memcmp(buf, want, sizeof(buf)), 0);
+}
+
+/* In writeback mode the kernel writes pages behind our end, several at once
+ * and in its own order. */
+START_TEST(late_writes_that_extend_a_file_do_not_cut_each_other_off)
+{
+	pthread_t writers[WRITERS];
+	u64 fh;
+
+	t.writeback = true;
+	test_fs_open(&t);
+	late_ino = test_create(&t, FS_ROOT_INO, "file", &fh);
+	ck_assert_int_eq(pthread_barrier_init(&late_start, NULL, WRITERS), 0);
+	for (u64 round = 0; round < test_rounds(100); round++) {
+		struct stat st = {0};
+
+		ck_assert_int_eq(
+			fs_setattr(t.fs, late_ino, 0, &st, FS_SET_SIZE, &st),
+			0);
+		for (uintptr_t i = 0; i < WRITERS; i++)
+			ck_assert_int_eq(pthread_create(&writers[i], NULL,
+							write_late, (void *)i),
+					 0);
+		for (int i = 0; i < WRITERS; i++)
+			ck_assert_int_eq(pthread_join(writers[i], NULL), 0);
+		check_late(fh);
+	}
+	ck_assert_int_eq(pthread_barrier_destroy(&late_start), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+static u64 folder_a, folder_b;
+
+static void *exchange_folders(void *arg)
+{
+	(void)arg;
+	for (u64 i = 0; i < test_rounds(20000); i++)
+		(void)fs_rename(t.fs, FS_ROOT_INO, "a", FS_ROOT_INO, "b",
+				i & 1 ? RENAME_EXCHANGE : 0, &test_cred);
+	return NULL;
+}
+
+static void *move_between(void *arg)
+{
+	(void)arg;
+	for (u64 i = 0; i < test_rounds(20000); i++) {
+		(void)fs_rename(t.fs, folder_a, "x", folder_b, "x", 0,
+				&test_cred);
+		(void)fs_rename(t.fs, folder_b, "x", folder_a, "x", 0,
+				&test_cred);
+	}
+	return NULL;
+}
+
+/* Renames of the folders themselves, and of what is in them. */
+START_TEST(renames_in_all_directions_do_not_wait_for_each_other_for_ever)
+{
+	pthread_t one, two;
+
+	test_fs_open(&t);
+	folder_a = test_mkdir(&t, FS_ROOT_INO, "a");
+	folder_b = test_mkdir(&t, FS_ROOT_INO, "b");
+	(void)test_create(&t, folder_a, "x", NULL);
+	(void)test_create(&t, folder_a, "stays", NULL);
+	(void)test_create(&t, folder_b, "stays", NULL);
+	ck_assert_int_eq(pthread_create(&one, NULL, exchange_folders, NULL), 0);
+	ck_assert_int_eq(pthread_create(&two, NULL, move_between, NULL), 0);
+	ck_assert_int_eq(pthread_join(one, NULL), 0);
+	ck_assert_int_eq(pthread_join(two, NULL), 0);
+	test_fs_reopen(&t);
+	(void)test_lookup(&t, folder_a, "x");
+}
+END_TEST
+
+Suite *test_suite(void)
+{
+	TCase *tc;
+	Suite *s = test_suite_new("fs failures", &tc);
+
+	tcase_add_checked_fixture(tc, make_fs, drop_fs);
+	tcase_set_timeout(tc, 15);
+	tcase_add_test(tc, sync_tells_of_a_file_that_was_left_out);
+	tcase_add_test(tc, closing_tells_of_a_file_that_was_left_out);
+	tcase_add_test(tc, fsync_fails_even_if_the_error_was_told_to_another);
+	tcase_add_test(tc,
+		       the_timer_tries_names_again_after_a_commit_that_failed);
+	tcase_add_test(tc, closing_answers_an_fsync_that_is_under_way);
+	tcase_add_test(tc, a_cache_that_is_too_small_is_refused);
+	tcase_add_test(
+		tc, late_writes_that_extend_a_file_do_not_cut_each_other_off);
+	tcase_add_test(
+		tc,
+		renames_in_all_directions_do_not_wait_for_each_other_for_ever);
+	return s;
+}
