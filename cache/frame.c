@@ -25,15 +25,7 @@
  */
 #define TRIM_BATCH 32
 
-#if defined(__SANITIZE_THREAD__)
-#define TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TSAN 1
-#endif
-#endif
-
-#ifdef TSAN
+#ifdef FOLIO_TSAN
 /* Atomic accesses in a function that is not instrumented: no report, and no
  * memcpy() which the tool would intercept. */
 __attribute__((no_sanitize("thread"), noinline)) void

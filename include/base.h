@@ -62,6 +62,15 @@ typedef int64_t s64;
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+/* Built with ThreadSanitizer: gcc's word, then clang's. */
+#if defined(__SANITIZE_THREAD__)
+#define FOLIO_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FOLIO_TSAN 1
+#endif
+#endif
+
 #define __must_check __attribute__((warn_unused_result))
 #define __printf(fmt, args) __attribute__((format(printf, fmt, args)))
 
