@@ -79,8 +79,8 @@ struct inode {
 	u64 committing;	   /* epoch of the commit that has it; 0: none */
 	bool must;	   /* a commit point waits: the next takes it */
 	bool cut_must;	   /* ... of the commit in flight */
-	u8 failed_commits; /* in a row, with must set */
-	u64 left_out;	   /* epoch of the last commit that failed to take it */
+	u64 left_out;	   /* epoch of the last commit that failed to take it;
+			      0: it was taken since */
 	s64 cut_mtime, cut_ctime;
 	u64 cut_size;
 	u64 csize;	/* committed size */
@@ -101,6 +101,7 @@ struct inode {
 	/* the committer's alone */
 	struct list_head commit_node;
 	bool seen;		  /* by commit_next() */
+	bool must_failed;	  /* a commit failed since it had to be in it */
 	struct range_set inlined; /* pages in rows, as far as is known */
 	u32 nr_inline;
 	struct list_head inline_node; /* committer.crowded */

@@ -467,10 +467,13 @@ static int check_left_out(struct transaction *t)
 
 		if (!err)
 			continue;
-		if (inode->cut_must && !inode->failed_commits)
+		if (inode->cut_must && !inode->must_failed) {
+			inode->must_failed = true;
 			return err;
-		fs_log(t->fs, LOG_ERR, "commit without inode %llu: %s",
-		       (unsigned long long)inode->ino, strerror(-err));
+		}
+		if (!inode->left_out)
+			fs_log(t->fs, LOG_ERR, "commit without inode %llu: %s",
+			       (unsigned long long)inode->ino, strerror(-err));
 		t->left_out = err;
 	}
 	return 0;
@@ -533,7 +536,8 @@ static void file_committed(struct transaction *t, struct inode *inode)
 	inode->committing = 0;
 	inode->csize = inode->cut_size;
 	inode->nr_blocks = -1;
-	inode->failed_commits = 0;
+	inode->left_out = 0;
+	inode->must_failed = false;
 	if (!inode->dirty_epoch)
 		inode->must = false;
 	nr = range_set_pages(&inode->cut_prealloc);
@@ -553,8 +557,6 @@ static void file_not_committed(struct transaction *t, struct inode *inode)
 	inode->left_out = t->epoch;
 	inode->dirty_epoch = t->epoch;
 	inode->must |= inode->cut_must;
-	if (inode->failed_commits < UINT8_MAX)
-		inode->failed_commits++;
 	before = range_set_pages(&inode->prealloc) +
 		 range_set_pages(&inode->cut_prealloc);
 	range_set_merge(&inode->cut_prealloc, &inode->prealloc);
