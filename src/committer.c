@@ -330,6 +330,18 @@ static u64 next_due(struct fs *fs)
 
 enum work { WORK_NONE, WORK_ASKED, WORK_ALL };
 
+/* Context: lock held. */
+static bool all_asked_for(const struct committer *c)
+{
+	struct commit_req *req;
+
+	list_for_each_entry (req, &c->waiting, node) {
+		if (req->all)
+			return true;
+	}
+	return false;
+}
+
 static enum work look_for_work(struct committer *c, u64 due, u64 *ret_until)
 {
 	u64 now = mono_ns();
@@ -344,7 +356,7 @@ static enum work look_for_work(struct committer *c, u64 due, u64 *ret_until)
 	if (due <= now)
 		return WORK_ALL;
 	if (!list_empty(&c->waiting))
-		return WORK_ASKED;
+		return all_asked_for(c) ? WORK_ALL : WORK_ASKED;
 	*ret_until = due;
 	return WORK_NONE;
 }
