@@ -66,6 +66,8 @@ static void inode_free(struct inode *inode)
 	if (inode->spare)
 		op_free(fs, (struct op *)inode->spare);
 	inline_forget(inode, 0, PGOFF_MAX);
+	if (inode->target)
+		cache_charge(fs->cache, -(s64)strlen(inode->target) - 1);
 	free(inode->target);
 	rwsem_done(&inode->rwsem);
 	mutex_done(&inode->lock);
@@ -601,6 +603,7 @@ int inode_new(struct fs *fs, const struct inode_spec *spec, struct inode **ret)
 			inode_free(inode);
 			return -ENOMEM;
 		}
+		cache_charge(fs->cache, (s64)strlen(spec->target) + 1);
 	}
 	inode_from_spec(inode, spec);
 	inode->state = INODE_LIVE;
