@@ -378,8 +378,10 @@ int fs_statfs(struct fs *fs, struct statvfs *ret)
 	struct blocks_stat st;
 	u64 taken, nr_inodes;
 
+	volume_update_bound(fs->volume);
 	blocks_stat(fs->volume->blocks, &st);
-	taken = min(st.used + st.reserved + st.deferred, st.total);
+	/* parked blocks are among the used ones */
+	taken = min(st.used + st.reserved, st.total);
 	nr_inodes = __atomic_load_n(&fs->volume->nr_inodes, __ATOMIC_RELAXED);
 
 	memset(ret, 0, sizeof(*ret));
