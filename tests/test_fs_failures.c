@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "fs_util.h"
@@ -150,6 +151,88 @@ START_TEST(the_timer_tries_names_again_after_a_commit_that_failed)
 	ck_assert_uint_eq(st.nr_ops_pending, 0);
 	ck_assert_int_eq(test_fs_close(&t), 0);
 	vfs_set_hook(NULL, NULL);
+}
+END_TEST
+
+/* A commit that failed for another reason is no excuse to let the new name go
+ * without its content at the next. */
+START_TEST(a_replaced_name_waits_for_its_content_after_any_failure)
+{
+	struct fs_stat before, after;
+	u64 fh;
+
+	vfs_set_hook(full_wal, NULL);
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "old", NULL);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	(void)test_create(&t, FS_ROOT_INO, "new", &fh);
+	write_pages(fh, 1);
+	host_full = true;
+	ck_assert_int_eq(fs_sync_wait(t.fs), -ENOSPC);
+	host_full = false;
+
+	ck_assert_int_eq(fs_rename(t.fs, FS_ROOT_INO, "new", FS_ROOT_INO, "old",
+				   0, &test_cred),
+			 0);
+	/* what was written went to slots already, so it is written anew */
+	write_pages(fh, 2);
+	fs_stat(t.fs, &before);
+	fail_writes();
+	ck_assert_int_eq(fs_sync_wait(t.fs), -EIO);
+	fs_stat(t.fs, &after);
+	ck_assert_uint_eq(after.commits, before.commits);
+	fail_nothing();
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	vfs_set_hook(NULL, NULL);
+}
+END_TEST
+
+/* ---- sync ---- */
+
+START_TEST(sync_writes_large_files_before_it_stops_writers)
+{
+	struct cache_counters count;
+	u64 fh;
+
+	t.cache_size = 64u << 20; /* the flusher has nothing to do */
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "file", &fh);
+	for (u64 i = 0; i < 32; i++) {
+		char buf[PAGES * PAGE_SIZE];
+
+		test_pattern(buf, sizeof(buf), i * sizeof(buf), 1);
+		test_write(&t, fh, i * sizeof(buf), buf, sizeof(buf));
+	}
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	cache_counters(fs_cache(t.fs), &count);
+	ck_assert_uint_eq(count.commit_pages, 32 * PAGES);
+	ck_assert_uint_eq(count.commit_written, 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+START_TEST(targets_of_symlinks_count_as_bookkeeping)
+{
+	struct cache_gauges before, after;
+	char target[FS_SYMLINK_MAX + 1];
+	struct stat st;
+	char name[16];
+
+	test_fs_open(&t);
+	memset(target, 'x', FS_SYMLINK_MAX);
+	target[FS_SYMLINK_MAX] = '\0';
+	cache_gauges(fs_cache(t.fs), &before);
+	for (int i = 0; i < 50; i++) {
+		(void)snprintf(name, sizeof(name), "link%d", i);
+		ck_assert_int_eq(fs_symlink(t.fs, FS_ROOT_INO, name, target,
+					    &test_cred, &st),
+				 0);
+		fs_forget(t.fs, st.st_ino, 1);
+	}
+	cache_gauges(fs_cache(t.fs), &after);
+	ck_assert_uint_ge(after.metadata_bytes,
+			  before.metadata_bytes + 50 * sizeof(target));
 }
 END_TEST
 
@@ -315,6 +398,10 @@ Suite *test_suite(void)
 	tcase_add_test(tc, fsync_fails_even_if_the_error_was_told_to_another);
 	tcase_add_test(tc,
 		       the_timer_tries_names_again_after_a_commit_that_failed);
+	tcase_add_test(tc,
+		       a_replaced_name_waits_for_its_content_after_any_failure);
+	tcase_add_test(tc, sync_writes_large_files_before_it_stops_writers);
+	tcase_add_test(tc, targets_of_symlinks_count_as_bookkeeping);
 	tcase_add_test(tc, closing_answers_an_fsync_that_is_under_way);
 	tcase_add_test(tc, a_cache_that_is_too_small_is_refused);
 	tcase_add_test(
