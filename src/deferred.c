@@ -216,3 +216,53 @@ void defer_retry(fuse_req_t req, const struct late_write *write)
 	deferred_begin(s);
 	fs_sync(s->fs, &r->done);
 }
+
+/* ---- a second try of fallocate ---- */
+
+struct retry_fallocate {
+	struct fs_done done;
+	struct pacer_item item;
+	fuse_req_t req;
+	struct late_fallocate what;
+};
+
+static void retry_fallocate(struct pacer_item *item)
+{
+	struct retry_fallocate *r =
+		container_of(item, struct retry_fallocate, item);
+	struct session *s = session_of(r->req);
+	const struct late_fallocate *what = &r->what;
+
+	reply_err(r->req, fs_fallocate(s->fs, what->fh, what->mode, what->pos,
+				       what->len));
+	free(r);
+	deferred_end(s);
+}
+
+static void fallocate_after_commit(struct fs_done *done, int err)
+{
+	struct retry_fallocate *r =
+		container_of(done, struct retry_fallocate, done);
+	struct session *s = session_of(r->req);
+
+	(void)err;
+	pacer_add(s->retrier, &r->item, 0);
+}
+
+void defer_fallocate(fuse_req_t req, const struct late_fallocate *what)
+{
+	struct session *s = session_of(req);
+	struct retry_fallocate *r = malloc(sizeof(*r));
+
+	if (!r) {
+		reply_err(req, -ENOSPC);
+		return;
+	}
+
+	r->done.fn = fallocate_after_commit;
+	pacer_item_init(&r->item, retry_fallocate);
+	r->req = req;
+	r->what = *what;
+	deferred_begin(s);
+	fs_sync(s->fs, &r->done);
+}

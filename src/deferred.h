@@ -4,8 +4,9 @@
  *
  *	fsync and the like	defer_err()	when the committer is done
  *	a throttled write	defer_written()	when its pause is over
- *	a write without space	defer_retry()	after one commit and one more
- *try a control file		defer_count()	when what it began is done
+ *	a write without space	defer_retry()	after a commit and a second try
+ *	fallocate without space	defer_fallocate()	the same
+ *	a control file		defer_count()	when what it began is done
  *
  * Each request is answered exactly once, by whoever comes first to the end of
  * one of these ways; there are no two ways for the same request.
@@ -49,6 +50,17 @@ void defer_written(fuse_req_t req, size_t count, u64 pause_ns);
 
 /* Ask for a commit, which may free space; write once more; answer. */
 void defer_retry(fuse_req_t req, const struct late_write *write);
+
+/* A reservation that is to be tried again. */
+struct late_fallocate {
+	u64 fh;
+	int mode;
+	u64 pos;
+	u64 len;
+};
+
+/* Ask for a commit, which may free space; reserve once more; answer. */
+void defer_fallocate(fuse_req_t req, const struct late_fallocate *what);
 
 /* Wait until every answer has been given. Context: no worker runs. */
 void deferred_wait_all(struct session *s);

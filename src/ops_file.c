@@ -213,6 +213,12 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 		  off_t len, struct fuse_file_info *fi)
 {
+	struct late_fallocate what = {
+		.fh = fi->fh,
+		.mode = mode,
+		.pos = (u64)off,
+		.len = (u64)len,
+	};
 	int err;
 
 	if (control_owns(ino))
@@ -220,9 +226,13 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 	else if (off < 0 || len <= 0)
 		err = -EINVAL;
 	else
-		err = fs_fallocate(session_of(req)->fs, fi->fh, mode, (u64)off,
-				   (u64)len);
-	reply_err(req, err);
+		err = fs_fallocate(session_of(req)->fs, what.fh, mode, what.pos,
+				   what.len);
+
+	if (err == -ENOSPC)
+		defer_fallocate(req, &what);
+	else
+		reply_err(req, err);
 }
 
 /* In writeback mode holes may have pages in the kernel that we know nothing
@@ -264,6 +274,10 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 					 (u64)off_in, fi_out->fh, (u64)off_out,
 					 min(len, COPY_RANGE_MAX));
 
+	/* The kernel copies by itself then, by writes: these are tried again
+	 * after a commit. */
+	if (ret == -ENOSPC)
+		ret = -EOPNOTSUPP;
 	if (ret < 0)
 		reply_err(req, (int)ret);
 	else

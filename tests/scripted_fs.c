@@ -382,9 +382,24 @@ int fs_flush(struct fs *fs, u64 fh)
 	return is_handle(fh) ? -EDQUOT : -EBADF;
 }
 
+/* One of those that are to be told there is no space. */
+static bool is_full(void)
+{
+	bool full;
+
+	mutex_lock(&fake.lock);
+	full = fake.full > 0;
+	if (full)
+		fake.full--;
+	mutex_unlock(&fake.lock);
+	return full;
+}
+
 int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len)
 {
-	return is_handle(fh) ? 0 : -EBADF;
+	if (!is_handle(fh))
+		return -EBADF;
+	return is_full() ? -ENOSPC : 0;
 }
 
 s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence)
@@ -395,7 +410,9 @@ s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence)
 ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
 			   u64 pos_out, size_t len)
 {
-	return is_handle(fh_in) && is_handle(fh_out) ? (ssize_t)len : -EBADF;
+	if (!is_handle(fh_in) || !is_handle(fh_out))
+		return -EBADF;
+	return is_full() ? -ENOSPC : (ssize_t)len;
 }
 
 /* ---- folders ---- */

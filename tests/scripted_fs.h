@@ -33,7 +33,7 @@ struct fake {
 	bool gated;	    /* look-ups, opens and readdirplus wait */
 	bool hold_dones;    /* fsyncs and syncs are answered by the test */
 	u64 pause_ns;	    /* of writers */
-	int full;	    /* so many writes to come are -ENOSPC */
+	int full;	    /* so many writes and the like are -ENOSPC */
 	bool full_for_good; /* ... and not worth a retry */
 	int readdir_err;    /* at entry readdir_err_at */
 	u64 readdir_err_at;

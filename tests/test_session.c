@@ -518,6 +518,43 @@ START_TEST(a_write_without_space_asks_for_one_commit_and_tries_once_more)
 }
 END_TEST
 
+START_TEST(fallocate_without_space_tries_again_and_copying_is_left_to_writes)
+{
+	u64 fh = open_file();
+	struct fuse_fallocate_in want = {.fh = fh, .length = 4096};
+	struct fuse_copy_file_range_in copy = {
+		.fh_in = fh,
+		.nodeid_out = FAKE_FILE,
+		.fh_out = fh,
+		.off_out = 4096,
+		.len = 4096,
+	};
+	u64 unique;
+
+	fake.hold_dones = true;
+	fake.full = 1;
+	unique = peer_send(&peer, FUSE_FALLOCATE, FAKE_FILE, &want,
+			   sizeof(want), NULL, 0);
+	fake_wait_dones(1);
+	ck_assert(!peer_answered(&peer, unique));
+	fake_complete(0);
+	ck_assert_int_eq(error_of(unique), 0);
+
+	fake.full = 2;
+	unique = peer_send(&peer, FUSE_FALLOCATE, FAKE_FILE, &want,
+			   sizeof(want), NULL, 0);
+	fake_wait_dones(1);
+	fake_complete(-EIO);
+	ck_assert_int_eq(error_of(unique), -ENOSPC);
+	ck_assert_uint_eq(fake.nr_syncs, 2);
+
+	fake.full = 1;
+	unique = peer_send(&peer, FUSE_COPY_FILE_RANGE, FAKE_FILE, &copy,
+			   sizeof(copy), NULL, 0);
+	ck_assert_int_eq(error_of(unique), -EOPNOTSUPP);
+}
+END_TEST
+
 START_TEST(a_second_try_may_be_throttled_as_well)
 {
 	u64 fh = open_file();
@@ -1114,6 +1151,9 @@ static void add_waiting(Suite *suite)
 	tcase_add_test(
 		tc,
 		a_write_without_space_asks_for_one_commit_and_tries_once_more);
+	tcase_add_test(
+		tc,
+		fallocate_without_space_tries_again_and_copying_is_left_to_writes);
 	tcase_add_test(tc, a_second_try_may_be_throttled_as_well);
 	tcase_add_test(
 		tc, writes_that_wait_for_space_hold_a_bounded_amount_of_memory);
