@@ -20,12 +20,14 @@ absolute()
 	esac
 }
 
-# fs_at DIRECTORY: type and source of what is mounted there, or nothing.
+# fs_at DIRECTORY: type and source of what is mounted there, or nothing. The
+# kernel writes a blank as \040.
 fs_at()
 {
-	awk -v m="$1" '
+	DIR=$1 awk '
+		BEGIN { m = ENVIRON["DIR"]; gsub(/ /, "\\040", m) }
 		$5 == m { for (i = 7; $i != "-"; i++); f = $(i+1) " " $(i+2) }
-		END { print f }' /proc/self/mountinfo
+		END { gsub(/\\040/, " ", f); print f }' /proc/self/mountinfo
 }
 
 # The folder to mount at: made if missing, empty. Sets $mnt to its real path.
