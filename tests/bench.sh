@@ -16,10 +16,10 @@
 #   BENCH_CSV		bench.csv in the build folder
 #   BENCH_MEASURES	only these; what they build on is done anyway
 #
-# Cold: all has been unmounted, or dropped and (as root) the kernel's caches
-# too. Warm: the kernel's copy of the file is dropped, the daemon's is not; of
-# bindfs that is the host's page cache, of the host's filesystem nothing, so it
-# has no warm. Hot: read before.
+# Cold: dropped from the daemon's cache and, as root, from the kernel's. Warm:
+# the kernel's copy of the file is dropped, the daemon's is not; of bindfs that
+# is the host's page cache, of the host's filesystem nothing, so it has no warm.
+# Hot: read before.
 
 : "${top_builddir:?run by make bench}"
 rounds=${BENCH_ROUNDS:-5}
@@ -109,13 +109,11 @@ settle()
 	sync -f "$dir"
 }
 
-# make_cold FS: no copy of anything is left, in the kernel or in the daemon.
+# make_cold FS: no copy of any content is left, in the kernel or in the daemon.
 make_cold()
 {
-	if [ "$1" = foliofs ]; then
-		unmount "$dir/foliofs"
-		mount_foliofs
-	fi
+	[ "$1" != foliofs ] ||
+		"$top_builddir/folioctl" drop "$dir/foliofs" || exit 1
 	if [ -w /proc/sys/vm/drop_caches ]; then
 		echo 3 >/proc/sys/vm/drop_caches
 	else
