@@ -134,23 +134,58 @@ static u64 settle_prealloc_locked(struct inode *inode, u64 reserved)
 	return excess;
 }
 
+/* Where in pages [start, last] there is no data. */
+static int find_holes(struct inode *inode, u64 start, u64 last,
+		      struct range_set *ret)
+{
+	struct address_space *as = &inode->mapping;
+	u64 end = last + 1;
+	int err = 0;
+
+	while (!err && start < end) {
+		s64 hole = cache_seek(as, start << PAGE_SHIFT, SEEK_HOLE);
+		s64 data =
+			hole < 0 ? hole : cache_seek(as, (u64)hole, SEEK_DATA);
+		u64 stop = end;
+
+		if ((hole < 0 && hole != -ENXIO) ||
+		    (data < 0 && data != -ENXIO))
+			return hole < 0 ? (int)hole : (int)data;
+		/* nothing is data behind the end of the file */
+		if (hole >= 0)
+			start = max(start, bytes_to_pages((u64)hole));
+		if (data >= 0)
+			stop = min(end, (u64)data >> PAGE_SHIFT);
+		if (start < stop)
+			err = range_set_add(ret, start, stop - 1);
+		start = max(start, stop);
+	}
+	return err;
+}
+
 static int prealloc_add(struct inode *inode, u64 start, u64 last)
 {
 	struct volume *v = inode->fs->volume;
-	u64 nr = last - start + 1;
-	u64 excess;
+	struct range_set holes;
+	u64 nr, excess;
 	int err;
 
-	err = volume_reserve(v, nr);
-	if (err)
+	range_set_init(&holes);
+	err = find_holes(inode, start, last, &holes);
+	nr = range_set_pages(&holes);
+	if (!err)
+		err = volume_reserve(v, nr);
+	if (err) {
+		range_set_clear(&holes);
 		return err;
+	}
 
 	mutex_lock(&inode->lock);
-	err = range_set_add(&inode->prealloc, start, last);
+	range_set_merge(&holes, &inode->prealloc);
 	excess = settle_prealloc_locked(inode, nr);
 	mutex_unlock(&inode->lock);
 	blocks_unreserve(v->blocks, excess);
-	return err;
+	return 0;
 }
 
 static int prealloc_clip(struct inode *inode, u64 start, u64 last)

@@ -236,6 +236,34 @@ START_TEST(targets_of_symlinks_count_as_bookkeeping)
 }
 END_TEST
 
+/* ---- space ---- */
+
+/* Two thirds of the volume are written, and fallocate() asks for the same. */
+START_TEST(fallocate_of_what_is_written_needs_no_space)
+{
+	static char buf[4u << 20];
+	char in[PAGE_SIZE];
+	u64 fh;
+
+	t.volume_size = 6u << 20;
+	t.cache_size = 16u << 20;
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "file", &fh);
+	test_pattern(buf, sizeof(buf), 0, 1);
+	test_write(&t, fh, 0, buf, sizeof(buf));
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, 0, 0, sizeof(buf)), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(
+		fs_fallocate(t.fs, fh, 0, 100, sizeof(buf) + (1u << 20)), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(test_read(&t, fh, 0, in, PAGE_SIZE), PAGE_SIZE);
+	ck_assert_int_eq(memcmp(in, buf, PAGE_SIZE), 0);
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, 0, 0, 64u << 20), -ENOSPC);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+}
+END_TEST
+
 /* ---- ends ---- */
 
 struct answer {
@@ -402,6 +430,7 @@ Suite *test_suite(void)
 		       a_replaced_name_waits_for_its_content_after_any_failure);
 	tcase_add_test(tc, sync_writes_large_files_before_it_stops_writers);
 	tcase_add_test(tc, targets_of_symlinks_count_as_bookkeeping);
+	tcase_add_test(tc, fallocate_of_what_is_written_needs_no_space);
 	tcase_add_test(tc, closing_answers_an_fsync_that_is_under_way);
 	tcase_add_test(tc, a_cache_that_is_too_small_is_refused);
 	tcase_add_test(
