@@ -1009,28 +1009,30 @@ static void adopt_file(struct commit *c, struct commit_file *cf)
 
 /* ---- the end: failed ---- */
 
-/* Entries of a list stay with what refers to them, or are freed. */
-static void release_swps(struct commit *c, u32 swps)
+/* Entries of a list stay with what refers to them, or are freed. At most
+ * @max; those that are not COLLECTED any more may be left to the commit again
+ * (swp_forget()), so the list is looked at anew each time. */
+static void release_swps(struct commit *c, u32 *swps, u32 max)
 {
-	while (swps) {
-		struct swap_entry *e = swp_entry(c->cache, swps);
-		u32 next = e->next;
+	for (; *swps && max; max--) {
+		u32 swp = *swps;
+		struct swap_entry *e = swp_entry(c->cache, swp);
 
+		*swps = e->next;
 		e->flags &= (u16)~SWP_COLLECTED;
 		e->next = 0;
 		if (e->flags & SWP_DETACHED) {
 			account_detached(c->cache, -1);
-			swp_free(c->cache, swps, false);
+			swp_free(c->cache, swp, false);
 		}
-		swps = next;
 	}
 }
 
-static void release_frames(struct commit *c, struct commit_file *cf)
+static void release_frames(struct commit *c, struct commit_file *cf, u32 max)
 {
 	struct address_space *as = cf_mapping(cf);
 
-	while (cf->detached_frames) {
+	for (; cf->detached_frames && max; max--) {
 		struct page *p = frame_page(c->cache, cf->detached_frames);
 
 		cf->detached_frames = p->next;
@@ -1038,6 +1040,16 @@ static void release_frames(struct commit *c, struct commit_file *cf)
 		page_unreserve(as, p);
 		put_page(c->cache, p);
 	}
+}
+
+/* Some of what the commit has. Context: tree_lock. Return: false: nothing is
+ * left. */
+static bool release_gang(struct commit *c, struct commit_file *cf)
+{
+	release_swps(c, &cf->swps, GANG);
+	release_swps(c, &cf->detached_swps, GANG);
+	release_frames(c, cf, GANG);
+	return cf->swps || cf->detached_swps || cf->detached_frames;
 }
 
 static void restore_changes(struct address_space *as, struct commit_file *cf)
@@ -1056,9 +1068,11 @@ static void abort_file(struct commit *c, struct commit_file *cf, int err)
 
 	end_inlines(c, cf, false);
 	mutex_lock(&as->tree_lock);
-	release_swps(c, cf->swps);
-	release_swps(c, cf->detached_swps);
-	release_frames(c, cf);
+	while (release_gang(c, cf)) {
+		/* Others may have a turn. */
+		mutex_unlock(&as->tree_lock);
+		mutex_lock(&as->tree_lock);
+	}
 	restore_changes(as, cf);
 	as->frozen = NULL;
 	mutex_unlock(&as->tree_lock);

@@ -351,22 +351,28 @@ struct area {
 	u64 end; /* first page behind it */
 };
 
+#define SEEK_GANG 64
+
 /* Uncommitted page or dead range at @pgoff: known without the volume.
  * *ret_end: up to where the volume is to be asked. */
 static bool known_area(struct address_space *as, u64 pgoff, struct area *a)
 {
-	u64 index, entry, start, last;
+	u64 index[SEEK_GANG], entry[SEEK_GANG];
+	u64 start, last;
 	u64 limit = PGOFF_MAX + 1;
 	const struct range_set *sets[] = {&as->holes, &as->frozen_holes};
+	u32 nr = page_tree_gang_tag(&as->tree, pgoff, PGOFF_MAX, PT_TOWRITE,
+				    index, entry, SEEK_GANG);
+	u32 run = 0;
 
-	if (page_tree_gang_tag(&as->tree, pgoff, PGOFF_MAX, PT_TOWRITE, &index,
-			       &entry, 1)) {
-		if (index == pgoff) {
-			*a = (struct area){true, pgoff + 1};
-			return true;
-		}
-		limit = index;
+	while (run < nr && index[run] == pgoff + run)
+		run++;
+	if (run) {
+		*a = (struct area){true, pgoff + run};
+		return true;
 	}
+	if (nr)
+		limit = index[0];
 	a->end = limit;
 	for (u32 i = 0; i < ARRAY_SIZE(sets); i++) {
 		if (!range_set_next(sets[i], pgoff, &start, &last))

@@ -601,7 +601,7 @@ END_TEST
 
 /* Returns 0 when nothing failed. Whatever does, what was there before is
  * still there, and the operation done again succeeds. */
-static int scenario(void)
+static int change_scenario(void)
 {
 	int err = 0;
 
@@ -619,9 +619,14 @@ static int scenario(void)
 		err = cache_punch(&mf.as, 10, 3 * PAGE_SIZE, NULL);
 	if (!err)
 		err = cache_truncate(&mf.as, 140 * PAGE_SIZE + 5, NULL);
-	if (!err)
-		err = commit_all(0, 0);
 	return err;
+}
+
+static int scenario(void)
+{
+	int err = change_scenario();
+
+	return err ? err : commit_all(0, 0);
 }
 
 static void check_scenario(void)
@@ -659,6 +664,119 @@ static void fail_each(u32 mask)
 START_TEST(any_failing_call_loses_nothing)
 {
 	fail_each(1u << _i);
+}
+END_TEST
+
+/* The stand-in for the volume is not to be what fails. */
+static void setup_blocks(void)
+{
+	setup();
+	for (u32 b = 1; b < mb.nr_blocks; b++) {
+		mb.blocks[b].data = calloc(1, PAGE_SIZE);
+		ck_assert_ptr_nonnull(mb.blocks[b].data);
+	}
+	write_all(150, 1);
+	ck_assert_int_eq(commit_all(0, 0), 0);
+}
+
+/* Whether one failed. */
+static bool end_malloc_scenario(void)
+{
+	bool failed = test_malloc_failed();
+
+	mem_check(&mb);
+	ck_assert(committed_page(100) == 1 || committed_page(100) == 2);
+	return failed;
+}
+
+START_TEST(a_change_that_finds_no_memory_loses_nothing)
+{
+	bool failed;
+	u64 n = 0;
+
+	do {
+		setup_blocks();
+		/* No node of the tree is left over from before. */
+		ck_assert_int_eq(cache_truncate(&mf.as, 0, NULL), 0);
+		write_page(0, 1);
+		test_fail_malloc(++n);
+		(void)change_scenario();
+		failed = end_malloc_scenario();
+		ck_assert_int_eq(scenario(), 0);
+		check_scenario();
+		teardown();
+	} while (failed);
+	ck_assert_uint_gt(n, 5);
+}
+END_TEST
+
+START_TEST(a_commit_that_finds_no_memory_loses_nothing)
+{
+	bool failed;
+	u64 n = 0;
+	int err;
+
+	do {
+		setup_blocks();
+		ck_assert_int_eq(cache_truncate(&mf.as, 20 << PAGE_SHIFT, NULL),
+				 0);
+		for (u64 i = 0; i < 10; i++)
+			write_page(i, 2);
+		cut();
+		for (u64 i = 0; i < 5; i++)
+			write_page(i, 3);
+		test_fail_malloc(++n);
+		err = mem_commit_writeout(&mb, _i ? 16 : 0);
+		failed = test_malloc_failed();
+		ck_assert_int_eq(err, 0);
+		mem_commit_transact(&mb, 0);
+		mem_commit_end(&mb, 0);
+		mem_check(&mb);
+		for (u64 i = 0; i < 10; i++)
+			ck_assert_uint_eq(read_page(i), i < 5 ? 3 : 2);
+		ck_assert_int_eq(commit_all(0, 0), 0);
+		ck_assert_uint_eq(committed_page(4), 3);
+		ck_assert_uint_eq(committed_page(9), 2);
+		teardown();
+	} while (failed);
+	ck_assert_uint_gt(n, 1);
+}
+END_TEST
+
+/* ---- data and holes ---- */
+
+static void expect_area(u64 pgoff, u64 data, u64 hole)
+{
+	s64 pos = (s64)(pgoff << PAGE_SHIFT);
+
+	ck_assert_int_eq(cache_seek(&mf.as, (u64)pos, SEEK_DATA),
+			 (s64)(data << PAGE_SHIFT));
+	ck_assert_int_eq(cache_seek(&mf.as, (u64)pos, SEEK_HOLE),
+			 (s64)(hole << PAGE_SHIFT));
+}
+
+START_TEST(holes_are_found_behind_any_number_of_dirty_pages)
+{
+	ck_assert_int_eq(cache_truncate(&mf.as, 500 << PAGE_SHIFT, NULL), 0);
+	for (u64 i = 10; i < 300; i++)
+		if (i != 73 && i != 137 && i != 200)
+			write_page(i, 1);
+	expect_area(0, 10, 0);
+	expect_area(10, 10, 73);
+	expect_area(73, 74, 73);
+	expect_area(74, 74, 137);
+	expect_area(138, 138, 200);
+	expect_area(201, 201, 300);
+	ck_assert_int_eq(cache_seek(&mf.as, 300 << PAGE_SHIFT, SEEK_DATA),
+			 -ENXIO);
+	/* The same, half of it committed. */
+	ck_assert_int_eq(commit_all(0, 0), 0);
+	for (u64 i = 10; i < 300; i += 2)
+		if (i != 200)
+			write_page(i, 2);
+	expect_area(10, 10, 73);
+	expect_area(74, 74, 137);
+	expect_area(201, 201, 300);
 }
 END_TEST
 
@@ -761,7 +879,9 @@ END_TEST
 
 static bool is_within_budget(void)
 {
-	return atomic_read(&mb.cache->frames.nr_used) + atomic_read(&mb.cache->frames.nr_hot) <= frames_limit(mb.cache);
+	return atomic_read(&mb.cache->frames.nr_used) +
+		       atomic_read(&mb.cache->frames.nr_hot) <=
+	       frames_limit(mb.cache);
 }
 
 /* Frames nobody uses have their memory still: it goes when bookkeeping needs
@@ -1093,6 +1213,7 @@ static void add_large(Suite *s)
 	tcase_add_test(tc, an_error_is_told_once_to_every_open_file);
 	tcase_add_test(tc, random_reads_of_a_sparse_file_hold_no_writer_back);
 	tcase_add_test(tc, bookkeeping_that_grows_gets_the_memory_of_frames);
+	tcase_add_test(tc, holes_are_found_behind_any_number_of_dirty_pages);
 	tcase_add_test(tc, a_read_behind_a_cut_within_its_page_is_empty);
 	suite_add_tcase(s, tc);
 }
@@ -1104,6 +1225,9 @@ Suite *test_suite(void)
 
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, any_failing_call_loses_nothing, 0, MEM_NR_OPS);
+	tcase_add_test(tc, a_change_that_finds_no_memory_loses_nothing);
+	tcase_add_loop_test(tc, a_commit_that_finds_no_memory_loses_nothing, 0,
+			    2);
 	add_small(s);
 	add_tight(s);
 	add_large(s);
