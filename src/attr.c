@@ -21,10 +21,12 @@ static s64 committed_blocks(struct inode *inode)
 	struct meta_reader *r = NULL;
 	u64 nr = 0;
 	s64 known;
+	u32 commits;
 	int err;
 
 	mutex_lock(&inode->lock);
 	known = inode->nr_blocks;
+	commits = inode->content_commits;
 	mutex_unlock(&inode->lock);
 	if (known >= 0)
 		return known;
@@ -38,8 +40,9 @@ static s64 committed_blocks(struct inode *inode)
 		return 0;
 
 	mutex_lock(&inode->lock);
-	/* a commit that ends in between will ask for another count */
-	if (inode->nr_blocks < 0 && !inode->committing)
+	/* not a count from before a commit that ended in between */
+	if (inode->nr_blocks < 0 && !inode->committing &&
+	    inode->content_commits == commits)
 		inode->nr_blocks = (s64)nr;
 	mutex_unlock(&inode->lock);
 	return (s64)nr;

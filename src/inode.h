@@ -83,9 +83,11 @@ struct inode {
 			      0: it was taken since */
 	s64 cut_mtime, cut_ctime;
 	u64 cut_size;
-	u64 csize;	/* committed size */
-	u64 extent_end; /* pages behind have no committed content */
-	s64 nr_blocks;	/* committed pages; -1: ask the volume */
+	u64 csize;	     /* committed size */
+	u64 extent_end;	     /* pages behind have no committed content */
+	s64 nr_blocks;	     /* committed pages; -1: ask the volume */
+	bool cut_fresh;	     /* had no committed page before */
+	u32 content_commits; /* so far */
 	struct range_set prealloc, cut_prealloc; /* to become unwritten */
 	u64 nr_prealloc;			 /* reserved pages, of both */
 
@@ -98,10 +100,15 @@ struct inode {
 	bool norow;		 /* no row, no record: O_TMPFILE and the like */
 	bool orphan;		 /* no name: not to be on oplist.dirty */
 
+	/* atomic: a folder none of whose names was ever committed; cleared
+	 * before the first is dropped from the overlay */
+	bool no_rows;
+
 	/* the committer's alone */
 	struct list_head commit_node;
 	bool seen;		  /* by commit_next() */
 	bool must_failed;	  /* a commit failed since it had to be in it */
+	u64 cut_pages;		  /* pages that the commit gives it */
 	struct range_set inlined; /* pages in rows, as far as is known */
 	u32 nr_inline;
 	struct list_head inline_node; /* committer.crowded */

@@ -68,6 +68,9 @@ int namei_find(struct inode *dir, const char *name, struct entry *ret)
 
 	if (n)
 		return ret->ino ? 0 : -ENOENT;
+	/* read behind the overlay: see inode.no_rows */
+	if (__atomic_load_n(&dir->no_rows, __ATOMIC_ACQUIRE))
+		return -ENOENT;
 	return find_row(dir, name, ret);
 }
 

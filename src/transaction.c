@@ -108,11 +108,14 @@ static void cut_file(struct transaction *t, struct inode *inode)
 	inode->cut_mtime = inode->mtime;
 	inode->cut_ctime = inode->ctime;
 	inode->cut_size = i_size_read(&inode->mapping);
+	inode->cut_fresh =
+		!inode->nr_blocks && range_set_empty(&inode->prealloc);
 	range_set_move(&inode->prealloc, &inode->cut_prealloc);
 	inode->extent_end = max(inode->extent_end, content_end(inode));
 	mutex_unlock(&inode->lock);
 
 	inode->seen = false;
+	inode->cut_pages = 0;
 	list_del(&inode->dirty);
 	l->nr_dirty--;
 	list_add_tail(&inode->commit_node, &t->files);
@@ -287,6 +290,21 @@ static int replay_inode(struct transaction *t, const struct op_inode *op)
 	return err;
 }
 
+/* The folder has a row now, or will have: look-ups are to ask for it. */
+static void note_rows(struct transaction *t, u64 parent)
+{
+	struct inode *dir;
+
+	if (parent == t->last_parent)
+		return;
+	dir = inode_peek(t->fs, parent);
+	if (dir) {
+		__atomic_store_n(&dir->no_rows, false, __ATOMIC_RELEASE);
+		inode_put(dir);
+	}
+	t->last_parent = parent;
+}
+
 static int replay_name(struct transaction *t, const struct name *name)
 {
 	struct meta *m = t->fs->volume->meta;
@@ -296,6 +314,7 @@ static int replay_name(struct transaction *t, const struct name *name)
 		return meta_dentry_delete(m, name->parent, name->str,
 					  name->len);
 
+	note_rows(t, name->parent);
 	row.id = name->id;
 	row.ino = name->ino;
 	row.type = name->type;
@@ -440,10 +459,12 @@ static int apply_run(struct transaction *t, const struct commit_run *run)
 					 run->pgoff + run->nr - 1, freed, t);
 	case COMMIT_SLOTS:
 		inline_forget(inode, run->pgoff, run->nr);
+		inode->cut_pages += run->nr;
 		return meta_extent_put(m, ino, run->pgoff, (u32)run->nr,
 				       run->slot, 0, run->sums, freed, t);
 	case COMMIT_INLINE:
 		inline_note(inode, run->pgoff);
+		inode->cut_pages++;
 		return meta_extent_put_inline(m, ino, run->pgoff, run->data,
 					      inline_len(run->data), freed, t);
 	case COMMIT_FILE_END:
@@ -535,7 +556,8 @@ static void file_committed(struct transaction *t, struct inode *inode)
 	mutex_lock(&inode->lock);
 	inode->committing = 0;
 	inode->csize = inode->cut_size;
-	inode->nr_blocks = -1;
+	inode->nr_blocks = inode->cut_fresh ? (s64)inode->cut_pages : -1;
+	inode->content_commits++;
 	inode->left_out = 0;
 	inode->must_failed = false;
 	if (!inode->dirty_epoch)

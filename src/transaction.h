@@ -24,6 +24,7 @@ struct transaction {
 	struct list_head ops;	/* frozen records */
 	struct list_head files; /* inodes, with a reference each */
 	u64 nr_ops, nr_files;
+	u64 last_parent; /* folder of the name replayed last */
 	/* blocks taken for unwritten extents, to be freed if it fails */
 	struct block_run *taken;
 	u32 nr_taken, cap_taken;
