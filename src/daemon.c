@@ -4,6 +4,7 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <malloc.h>
 #include <poll.h>
@@ -50,12 +51,31 @@ static const char *fsname(const struct daemon *d)
 
 /* ---- what must be right before anything is touched ---- */
 
+/* The kernel may still show the attributes of a mount whose daemon died, but
+ * does not open it. */
+static bool is_dead_mount(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOTCONN;
+	(void)close(fd);
+	return false;
+}
+
 static int find_mountpoint(struct daemon *d)
 {
 	const char *name = d->opt->mountpoint;
 	struct stat st;
 
 	d->mountpoint = realpath(name, NULL);
+	if (d->mountpoint && is_dead_mount(d->mountpoint)) {
+		log_msg(LOG_ERR,
+			"%s: what is mounted there has no daemon any more; "
+			"unmount it first",
+			name);
+		return -EINVAL;
+	}
 	if (!d->mountpoint || stat(d->mountpoint, &st)) {
 		log_msg(LOG_ERR, "%s: %s", name, strerror(errno));
 		return -EINVAL;

@@ -247,6 +247,20 @@ t_mountpoint()
 	MNT=$_mnt
 }
 
+# The kernel still has attributes of its root: only opening it tells.
+t_dead_mountpoint()
+{
+	spoil
+	volume_mount
+	stat "$MNT" >/dev/null
+	daemon_signal KILL
+	until_true 10 test -e "$TMP/daemon.rc"
+	fails_with 'unmount it first' "$FOLIOFS" "$VOL" "$MNT"
+	mount_force_off "$MNT"
+	volume_mount
+	volume_umount
+}
+
 t_options()
 {
 	spoil
@@ -329,6 +343,7 @@ run 'a data without its first block' t_data_no_magic
 run 'a spoilt block of a file is an error, never wrong bytes' t_data_byte
 run 'a volume in use: it says by whom' t_busy
 run 'a mountpoint that is none' t_mountpoint
+run 'a mountpoint whose daemon died' t_dead_mountpoint
 run 'nonsense in options' t_options
 run 'nonsense on the command line' t_command_line
 run 'nonsense in knobs is EINVAL' t_knobs
