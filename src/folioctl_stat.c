@@ -170,8 +170,10 @@ static int print_rows(int dirfd, const struct plan *plan)
 static int parse_plan(const struct command *cmd, int argc, char **argv,
 		      struct plan *plan)
 {
-	if (argc < 1 || argc > 3)
+	if (argc < 1)
 		return complain_usage(cmd, "a mountpoint is wanted");
+	if (argc > 3)
+		return complain_usage(cmd, "too many operands: %s", argv[3]);
 	plan->secs = 0;
 	plan->count = 1;
 	if (argc >= 2) {

@@ -9,11 +9,36 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "folioctl.h"
 
 /* ---- sync ---- */
+
+/*
+ * On a mount made with the option ro the kernel does not let control files be
+ * written to, and there is nothing to commit. But a mount may also have become
+ * read-only while there was.
+ */
+static bool nothing_to_sync(int dirfd)
+{
+	static const char *const figures[] = {"nr_ops_pending",
+					      "nr_uncommitted"};
+	struct strbuf sb = STRBUF_INIT;
+	struct statvfs st;
+	bool nothing;
+
+	nothing = fstatvfs(dirfd, &st) == 0 && st.f_flag & ST_RDONLY &&
+		  mount_read(dirfd, "vmstat", &sb) == 0;
+	for (size_t i = 0; nothing && i < ARRAY_SIZE(figures); i++) {
+		const char *value = line_value(sb.buf, figures[i]);
+
+		nothing = value && strtoull(value, NULL, 10) == 0;
+	}
+	strbuf_release(&sb);
+	return nothing;
+}
 
 /*
  * First what the kernel holds of mapped pages: syncfs(2) makes it hand them
@@ -29,6 +54,8 @@ static int sync_mount(const char *mount)
 	err = syncfs(dirfd) < 0 ? -errno : 0;
 	if (!err)
 		err = mount_write(dirfd, "vm/sync", "1\n");
+	if (err == -EROFS && nothing_to_sync(dirfd))
+		err = 0;
 	(void)close(dirfd);
 	if (err)
 		return complain("%s: sync: %s", mount, strerror(-err));
@@ -161,7 +188,8 @@ static int set_knob(int dirfd, const struct command *cmd, const char *word)
 	if (err == -ENOENT)
 		return complain("%s: no such knob", word);
 	if (err == -EINVAL)
-		return complain("%s: not a value for it", word);
+		return complain("%s: not a value for it, or out of its range",
+				word);
 	if (err)
 		return complain("%s: %s", word, strerror(-err));
 	return EXIT_OK;

@@ -88,6 +88,8 @@ t_usage()
 	exits 2 "$ctl" check a b
 	exits 2 "$ctl" stat "$tmp" 0
 	exits 2 "$ctl" stat "$tmp" 1 x
+	exits 2 "$ctl" stat "$tmp" 1 2 3
+	says 2 'too many operands: 3'
 	exits 2 "$ctl" create --size
 	[ ! -e a ]
 }

@@ -268,4 +268,14 @@ t_end()
 }
 run 'after all this the volume is clean and nobody holds it' t_end
 
+t_readonly()
+{
+	volume_mount -o ro
+	is "$(awk '$1 == "readonly" { print $2 }' "$ctl/volume")" 1 readonly
+	"$FOLIOCTL" sync "$MNT"
+	fails_with 'Read-only' "$FOLIOCTL" set "$MNT" swappiness=10
+	volume_umount
+}
+run 'a read-only mount: nothing to sync, nothing to set' t_readonly
+
 finish
