@@ -745,11 +745,11 @@ static int write_files(struct commit *c)
 		u64 cursor = 0;
 
 		if (is_spilled(cf))
-			c->stat.written +=
-				write_pages(&b, cf_mapping(cf), &cursor,
-					    UINT64_MAX, true, true, &err);
+			(void)write_pages(&b, cf_mapping(cf), &cursor,
+					  UINT64_MAX, true, true, &err);
 	}
 	flush_noting(&b, &err);
+	c->stat.written += b.written;
 	return (int)err;
 }
 

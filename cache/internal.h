@@ -463,6 +463,7 @@ void swp_unpin(struct cache *c, u32 swp);
 struct wb_batch {
 	struct cache *cache;
 	bool commit; /* as swap_write() */
+	u64 written; /* so far, in all */
 	u32 nr;
 	struct page *pages[PIECE_PAGES];
 };

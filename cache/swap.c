@@ -365,6 +365,7 @@ long batch_write(struct wb_batch *b)
 		done += (u32)nr;
 	}
 	end_writeback(b, done, b->nr - done, NULL);
+	b->written += done;
 	count_add(b->cache, nr_written, done);
 	return done ? (long)done : err;
 }

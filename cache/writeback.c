@@ -252,9 +252,9 @@ static u64 flush_file(struct address_space *as, bool all, long *ret_err)
 	flush_noting(&b, ret_err);
 	if (nr < max && !*ret_err)
 		pass_done(as, begun);
-	measure_bandwidth(c, nr, cache_now(c) - begun);
-	count_add(c, nr_flusher_written, nr);
-	return nr;
+	measure_bandwidth(c, b.written, cache_now(c) - begun);
+	count_add(c, nr_flusher_written, b.written);
+	return b.written;
 }
 
 /* One turn for each file. */

@@ -1093,6 +1093,20 @@ START_TEST(the_flusher_writes_above_the_background_threshold_and_what_is_old)
 }
 END_TEST
 
+START_TEST(what_the_flusher_could_not_write_is_not_counted)
+{
+	write_all(FILE_PAGES, 1);
+	mem_fail(&mb, 1u << MEM_WRITE, 1, -EIO, true);
+	ck_assert_int_eq(cache_flush_step(mb.cache), -EIO);
+	ck_assert_uint_eq(counters().nr_flusher_written, 0);
+	ck_assert_uint_eq(counters().nr_written, 0);
+	ck_assert_uint_eq(gauges().nr_dirty, FILE_PAGES);
+	mem_fail(&mb, 0, 0, 0, false);
+	ck_assert_int_gt(cache_flush_step(mb.cache), 0);
+	ck_assert_uint_eq(counters().nr_flusher_written, counters().nr_written);
+}
+END_TEST
+
 START_TEST(writers_are_told_to_pause_in_proportion)
 {
 	u64 last = 0;
@@ -1209,6 +1223,7 @@ static void add_large(Suite *s)
 	tcase_add_test(
 		tc,
 		the_flusher_writes_above_the_background_threshold_and_what_is_old);
+	tcase_add_test(tc, what_the_flusher_could_not_write_is_not_counted);
 	tcase_add_test(tc, writers_are_told_to_pause_in_proportion);
 	tcase_add_test(tc, an_error_is_told_once_to_every_open_file);
 	tcase_add_test(tc, random_reads_of_a_sparse_file_hold_no_writer_back);
