@@ -24,10 +24,8 @@ as_root()
 {
 	if [ "$(id -u)" = 0 ]; then
 		"$@"
-	elif command -v sudo >/dev/null; then
-		sudo "$@"
 	else
-		die "not root, and there is no sudo: run as root: $*"
+		sudo "$@"
 	fi
 }
 
@@ -48,6 +46,9 @@ install_packages()
 	done
 	[ -n "$_missing" ] || return 0
 
+	[ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+		die "not root, and there is no sudo; as root, first run
+    apt-get update && apt-get install$_missing"
 	say "installing$_missing"
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q update ||
 		die 'apt-get update failed (is there a network?)'

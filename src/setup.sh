@@ -30,6 +30,17 @@ fs_at()
 		END { gsub(/\\040/, " ", f); print f }' /proc/self/mountinfo
 }
 
+# quoted WORD: as it is to be typed.
+quoted()
+{
+	case $1 in
+	*[!A-Za-z0-9_./,+=:@%-]*)
+		printf "'%s'\n" "$(printf '%s\n' "$1" | sed "s/'/'\\\\''/g")"
+		;;
+	*) printf '%s\n' "$1" ;;
+	esac
+}
+
 # The folder to mount at: made if missing, empty. Sets $mnt to its real path.
 prepare_mountpoint()
 {
@@ -37,7 +48,7 @@ prepare_mountpoint()
 		die "cannot make the mountpoint $mnt"
 	if ! list=$(ls -A "$mnt" 2>&1); then
 		die "the mountpoint $mnt does not answer ($list); if a daemon
-died there: umount $mnt"
+died there: $umount $(quoted "$mnt")"
 	fi
 	mnt=$(cd "$mnt" && pwd -P)
 	[ -z "$(fs_at "$mnt")" ] || return 0
@@ -50,13 +61,16 @@ case ${1:-} in
 	exit 0
 	;;
 -*)
-	echo "$usage" >&2
-	exit 1
+	die "unknown option: $1
+$usage"
 	;;
 esac
-[ $# -le 2 ] || die "$usage"
+[ $# -le 2 ] || die "too many operands
+$usage"
 vol=$(absolute "${1:-$HOME/foliofs.folio}")
 mnt=$(absolute "${2:-$HOME/foliofs-mnt}")
+umount='fusermount3 -u'
+[ "$(id -u)" != 0 ] || umount=umount
 
 # shellcheck disable=SC2086
 install_packages $build_packages
@@ -86,8 +100,9 @@ case $(fs_at "$mnt") in
 	;;
 esac
 
-umount='fusermount3 -u'
-[ "$(id -u)" != 0 ] || umount=umount
+build=$(quoted "$top/build")
+vol=$(quoted "$vol")
+mnt=$(quoted "$mnt")
 cat <<END
 
 The volume $vol is mounted at $mnt. Work in it with any program.
@@ -95,9 +110,9 @@ The volume $vol is mounted at $mnt. Work in it with any program.
 What its page cache does:
     cat $mnt/.foliofs/meminfo $mnt/.foliofs/vmstat
     cat $mnt/.foliofs/files
-    $top/build/folioctl stat $mnt 1
+    $build/folioctl stat $mnt 1
 Unmount, which commits everything:
     $umount $mnt
 Mount again:
-    $top/build/foliofs $vol $mnt
+    $build/foliofs $vol $mnt
 END
