@@ -380,7 +380,8 @@ void inode_op_ended(struct inode *inode)
 
 	mutex_lock(&t->lock);
 	gone = gone_locked(t, inode);
-	if (!gone && inode->nlink)
+	/* nlink is ours to read once nobody uses the inode */
+	if (!gone && !inode->refs && inode->nlink)
 		(void)settle_locked(t, inode);
 	mutex_unlock(&t->lock);
 	if (gone)
@@ -425,7 +426,8 @@ static struct inode *next_orphan(struct inode_table *t, u32 *i)
 	mutex_lock(&t->lock);
 	for (; *i < t->nr_hash; ++*i) {
 		for (inode = t->hash[*i]; inode; inode = inode->hash_next) {
-			if (!inode->nlink && settle_locked(t, inode))
+			if (!inode->refs && !inode->nlink &&
+			    settle_locked(t, inode))
 				goto out_unlock;
 		}
 	}

@@ -9,12 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
 
 #include "fs_util.h"
 #include "tmpdir.h"
+#include "vfs.h"
 
 #define NR_NAMES 9
 #define NR_NODES 160
@@ -748,10 +750,8 @@ static void do_sync(void)
 }
 
 /* The kernel forgets all, handles are closed, orphans go. */
-static void do_remount(void)
+static void remount(void)
 {
-	if (!rng_one_in(&m.rng, 8))
-		return;
 	test_fs_reopen(&m.t);
 	for (int i = 0; i < NR_NODES; i++) {
 		m.nodes[i].lookups = 0;
@@ -762,27 +762,39 @@ static void do_remount(void)
 	compare_tree(0, 5);
 }
 
+static void do_remount(void)
+{
+	if (rng_one_in(&m.rng, 8))
+		remount();
+}
+
 static const struct {
 	void (*fn)(void);
 	u32 weight;
+	bool waits; /* for a commit */
 } ops[] = {
-	{do_mknod, 20},	     {do_mkdir, 12},   {do_symlink, 6},
-	{do_create, 8},	     {do_tmpfile, 3},  {do_link, 10},
-	{do_unlink, 20},     {do_rmdir, 10},   {do_rename, 30},
-	{do_setattr, 15},    {do_truncate, 8}, {do_setxattr, 10},
-	{do_removexattr, 5}, {do_forget, 15},  {do_release, 10},
-	{do_fsync, 4},	     {do_sync, 4},     {do_compare, 10},
-	{do_remount, 1},
+	{do_mknod, 20, false},	    {do_mkdir, 12, false},
+	{do_symlink, 6, false},	    {do_create, 8, false},
+	{do_tmpfile, 3, false},	    {do_link, 10, false},
+	{do_unlink, 20, false},	    {do_rmdir, 10, false},
+	{do_rename, 30, false},	    {do_setattr, 15, false},
+	{do_truncate, 8, false},    {do_setxattr, 10, false},
+	{do_removexattr, 5, false}, {do_forget, 15, false},
+	{do_release, 10, false},    {do_compare, 10, false},
+	{do_fsync, 4, true},	    {do_sync, 4, true},
+	{do_remount, 1, true},
 };
 
-static void step(void)
+static void step_of(bool may_wait)
 {
 	u64 total = 0, at;
 
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
-		total += ops[i].weight;
+		total += may_wait || !ops[i].waits ? ops[i].weight : 0;
 	at = rng_below(&m.rng, total);
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+		if (!may_wait && ops[i].waits)
+			continue;
 		if (at < ops[i].weight) {
 			ops[i].fn();
 			break;
@@ -790,6 +802,26 @@ static void step(void)
 		at -= ops[i].weight;
 	}
 	fs_check(m.t.fs);
+}
+
+static void step(void)
+{
+	step_of(true);
+}
+
+static void step_without_waiting(void)
+{
+	step_of(false);
+}
+
+/* Return: whether a commit has something to do now. */
+static bool change_something(void)
+{
+	struct fs_stat st;
+
+	step_without_waiting();
+	fs_stat(m.t.fs, &st);
+	return st.nr_ops_pending;
 }
 
 static void start(u64 stream)
@@ -862,6 +894,92 @@ START_TEST(names_follow_the_model_when_commits_fail)
 }
 END_TEST
 
+/* ---- a commit held in flight ---- */
+
+/* The next write to the WAL waits while @hold is set, then answers @code. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool hold, held;
+	int code;
+} gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0};
+
+static int wait_at_gate(void *arg, const struct vfs_event *ev)
+{
+	int code;
+
+	(void)arg;
+	if (ev->op != VFS_WRITE || !ev->wal)
+		return SQLITE_OK;
+	(void)pthread_mutex_lock(&gate.lock);
+	if (gate.hold) {
+		gate.held = true;
+		(void)pthread_cond_broadcast(&gate.changed);
+	}
+	while (gate.hold)
+		(void)pthread_cond_wait(&gate.changed, &gate.lock);
+	code = gate.code;
+	gate.code = SQLITE_OK;
+	(void)pthread_mutex_unlock(&gate.lock);
+	return code;
+}
+
+/* Something is cut, and its COMMIT is not through. */
+static void hold_a_commit(void)
+{
+	(void)pthread_mutex_lock(&gate.lock);
+	gate.hold = true;
+	gate.held = false;
+	(void)pthread_mutex_unlock(&gate.lock);
+	while (!change_something())
+		;
+	fs_want_commit(m.t.fs);
+	(void)pthread_mutex_lock(&gate.lock);
+	while (!gate.held)
+		(void)pthread_cond_wait(&gate.changed, &gate.lock);
+	(void)pthread_mutex_unlock(&gate.lock);
+}
+
+static void let_go(int code)
+{
+	(void)pthread_mutex_lock(&gate.lock);
+	gate.hold = false;
+	gate.code = code;
+	(void)pthread_cond_broadcast(&gate.changed);
+	(void)pthread_mutex_unlock(&gate.lock);
+}
+
+/* What is changed in the moment of a commit, be it that this goes through or
+ * fails, is as if there were none. */
+START_TEST(names_follow_the_model_beside_a_commit_in_flight)
+{
+	vfs_set_hook(wait_at_gate, NULL);
+	start(300 + (u64)_i);
+	for (u64 i = 0; i < test_rounds(60); i++) {
+		u64 nr = rng_range(&m.rng, 1, 60);
+
+		for (u64 k = 0; k < nr; k++)
+			step();
+		hold_a_commit();
+		nr = rng_range(&m.rng, 1, 60);
+		for (u64 k = 0; k < nr; k++)
+			step_without_waiting();
+		compare_tree(0, 7);
+		let_go(rng_one_in(&m.rng, 2) ? SQLITE_FULL : SQLITE_OK);
+		nr = rng_below(&m.rng, 20);
+		for (u64 k = 0; k < nr; k++)
+			step_without_waiting();
+		(void)fs_sync_wait(m.t.fs);
+		expect(fs_sync_wait(m.t.fs) == 0);
+		compare_tree(0, 7);
+		if (rng_one_in(&m.rng, 4))
+			remount();
+	}
+	finish();
+	vfs_set_hook(NULL, NULL);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	TCase *tc;
@@ -872,5 +990,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(tc, names_follow_the_model_while_commits_go_on, 0,
 			    3);
 	tcase_add_test(tc, names_follow_the_model_when_commits_fail);
+	tcase_add_loop_test(
+		tc, names_follow_the_model_beside_a_commit_in_flight, 0, 3);
 	return s;
 }
