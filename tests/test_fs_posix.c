@@ -524,6 +524,43 @@ START_TEST(a_name_replaced_by_rename_has_the_content_with_it)
 }
 END_TEST
 
+/* More than fits into rows, so that the device must be written. */
+#define BIG_LEN (20 * PAGE_SIZE)
+
+static void a_commit_fails_between_rename_and_fsync(void)
+{
+	static u8 buf[BIG_LEN];
+	u64 fh, other;
+
+	(void)make_file("a", "old");
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	(void)test_create(&t, ROOT, "tmp", &fh);
+	test_pattern(buf, BIG_LEN, 0, 1);
+	test_write(&t, fh, 0, buf, BIG_LEN);
+	ck_assert_int_eq(fs_rename(t.fs, ROOT, "tmp", ROOT, "a", 0, &test_cred),
+			 0);
+	(void)test_create(&t, ROOT, "other", &other);
+	bdev_fault_arm(t.fault, BDEV_FAULT_WRITE, 1, -EIO, true);
+	ck_assert_int_lt(test_fsync(&t, other), 0);
+	bdev_fault_arm(t.fault, 0, 0, 0, false);
+	ck_assert_int_eq(test_fsync(&t, other), 0);
+}
+
+START_TEST(a_name_held_back_by_a_failed_commit_comes_with_its_content)
+{
+	static u8 buf[BIG_LEN], want[BIG_LEN];
+	u64 fh;
+
+	crash_after(a_commit_fails_between_rename_and_fsync);
+	ck_assert(there(ROOT, "other") && !there(ROOT, "tmp"));
+	fh = test_open(&t, test_lookup(&t, ROOT, "a"));
+	test_pattern(want, BIG_LEN, 0, 1);
+	ck_assert_int_eq(test_read(&t, fh, 0, buf, BIG_LEN), BIG_LEN);
+	ck_assert(!memcmp(buf, want, BIG_LEN));
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 static void link_a_tmpfile_then_fsync_another(void)
 {
 	struct stat st;
@@ -783,6 +820,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_new_mtime_is_not_committed_before_the_content);
 	tcase_add_test(tc, a_new_mtime_is_committed_with_the_content);
 	tcase_add_test(tc, a_name_replaced_by_rename_has_the_content_with_it);
+	tcase_add_test(
+		tc, a_name_held_back_by_a_failed_commit_comes_with_its_content);
 	tcase_add_test(tc,
 		       a_linked_tmpfile_has_its_content_and_attributes_with_it);
 	tcase_add_test(tc, orphans_are_gone_after_a_crash);
