@@ -37,7 +37,7 @@ tally()
 	_results=$(find "$out/$1" -name '*.trs' -exec awk '
 		FNR == 1 { said = 0 }
 		/^:test-result: FAIL/ { said = 1 }
-		/^:test-result: ERROR .*exited with status/ && said { next }
+		/^:test-result: ERROR/ && said { next }
 		/^:test-result:/' {} +)
 	_bad=$(count_in "$_results" ': (FAIL|XPASS|ERROR)')
 	[ "$1" = dist ] && [ "$2" = 0 ] &&
