@@ -50,6 +50,9 @@ has()
 	return 1
 }
 
+! has bindfs || command -v bindfs >/dev/null ||
+	die 'bindfs is needed: install it, or BENCH_FS="foliofs host null"'
+
 is_mounted()
 {
 	grep -q " $1 " /proc/self/mountinfo
