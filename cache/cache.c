@@ -54,11 +54,16 @@ void worker_init(struct worker *w, struct cache *c, void (*fn)(struct cache *),
 	waitq_init(&w->wq);
 }
 
-static void worker_done(struct worker *w)
+void worker_done(struct worker *w)
 {
 	assert(!w->running);
 	waitq_done(&w->wq);
 	mutex_done(&w->lock);
+}
+
+bool worker_running(const struct worker *w)
+{
+	return __atomic_load_n(&w->running, __ATOMIC_ACQUIRE);
 }
 
 int worker_start(struct worker *w)
@@ -75,7 +80,7 @@ int worker_start(struct worker *w)
 
 void worker_wake(struct worker *w)
 {
-	if (!__atomic_load_n(&w->running, __ATOMIC_ACQUIRE))
+	if (!worker_running(w))
 		return;
 	mutex_lock(&w->lock);
 	w->woken = true;
@@ -85,7 +90,7 @@ void worker_wake(struct worker *w)
 
 void worker_stop(struct worker *w)
 {
-	if (!__atomic_load_n(&w->running, __ATOMIC_ACQUIRE))
+	if (!worker_running(w))
 		return;
 	mutex_lock(&w->lock);
 	w->stop = true;
@@ -102,13 +107,16 @@ int cache_start(struct cache *c)
 	if (err)
 		return err;
 	err = worker_start(&c->flusher);
+	if (!err)
+		err = readahead_start(c);
 	if (err)
-		worker_stop(&c->kswapd);
+		cache_stop(c);
 	return err;
 }
 
 void cache_stop(struct cache *c)
 {
+	readahead_stop(c);
 	worker_stop(&c->flusher);
 	worker_stop(&c->kswapd);
 }
@@ -150,6 +158,7 @@ static void init_parts(struct cache *c)
 	list_init(&c->dirty_files);
 	lru_init(c);
 	swap_init(c);
+	readahead_init(c);
 	worker_init(&c->kswapd, c, kswapd_work, 0);
 	worker_init(&c->flusher, c, flusher_work, FLUSHER_PERIOD_NS);
 }
@@ -198,6 +207,7 @@ void cache_free(struct cache *c)
 	assert(c->frames.nr_used == 0);
 	worker_done(&c->kswapd);
 	worker_done(&c->flusher);
+	readahead_free(c);
 	swap_done(c);
 	lru_done(c);
 	done_locks(c);
@@ -370,6 +380,7 @@ static void unlist_file(struct address_space *as)
 
 void address_space_done(struct address_space *as)
 {
+	readahead_cancel(as->cache, as);
 	drop_all(as);
 	unlist_file(as);
 	range_set_clear(&as->holes);

@@ -679,6 +679,7 @@ ssize_t cache_read(struct file *f, u64 pos, size_t len, struct cache_read *rd)
 	r.nr = (u32)(((r.end - 1) >> PAGE_SHIFT) - r.first + 1);
 	r.max_pins = min(max(frames_limit(as->cache) / 4, 8u),
 			 (u32)CACHE_READ_MAX_PAGES);
+	readahead_begin(f, r.first, r.nr);
 	while (r.done < r.nr && (r.first + r.done) << PAGE_SHIFT < r.end) {
 		if (rd->nr_frames < r.max_pins && read_hits(&r))
 			continue;

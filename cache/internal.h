@@ -31,6 +31,10 @@
  * 5. The committer holds at most one page lock while it waits for another,
  *    none as a rule. Nobody waits for it: a page it has frozen is copied or
  *    detached by who writes to it.
+ * 6. A readahead thread does what 2, 3 and 4 name, but only tries
+ *    invalidate_lock, and holds nothing between two jobs. Jobs that have not
+ *    begun are waited for by nobody: dropping and closing take them out of the
+ *    queue, and wait for those that have.
  *
  * So every chain of waits goes up the indices of one file and ends at a device.
  */
@@ -221,6 +225,28 @@ struct worker {
 	bool running, woken, stop;
 };
 
+/* Two reads at a time keep the device busy while one is being copied. */
+#define READAHEAD_WORKERS 2
+#define READAHEAD_QUEUE 32u
+
+struct readahead_job {
+	struct address_space *as;
+	u64 pgoff;
+	u32 nr;
+};
+
+/* What is to be read before it is asked for; readahead.c. */
+struct readahead {
+	struct mutex lock; /* leaf */
+	struct waitq idle; /* a job has ended */
+	/* under lock */
+	struct readahead_job jobs[READAHEAD_QUEUE]; /* first come first */
+	u32 nr_jobs;
+	u32 nr_running;
+	/* constant */
+	struct worker workers[READAHEAD_WORKERS];
+};
+
 struct cache {
 	/* constant */
 	struct cache_config cfg;
@@ -230,6 +256,7 @@ struct cache {
 	struct swap swap;
 	struct page_waitq waitqs[NR_PAGE_WAITQS];
 	struct worker kswapd, flusher;
+	struct readahead readahead;
 
 	/* for a write without frames: one at a time; see write.c */
 	struct mutex bounce_lock; /* LOCK_COMMIT */
@@ -518,8 +545,19 @@ long fill_range(struct address_space *as, u64 first, u64 last, u16 flags);
 
 /* A read of @nr pages at @pgoff misses: how many to bring in, @nr or more. */
 u32 readahead_window(struct file *f, u64 pgoff, u32 nr);
+/* A read of @nr pages at @pgoff begins: is it time to start the next window?
+ * Context: never waits. */
+void readahead_begin(struct file *f, u64 pgoff, u32 nr);
 /* A read was served. */
 void readahead_done(struct file *f, u64 pgoff, u32 nr);
+
+void readahead_init(struct cache *c);
+void readahead_free(struct cache *c);
+int readahead_start(struct cache *c);
+void readahead_stop(struct cache *c);
+/* Forget what is to be read of @as (NULL: of all files) and wait until what is
+ * being read has been. */
+void readahead_cancel(struct cache *c, struct address_space *as);
 
 /* ---- write.c ---- */
 
@@ -612,5 +650,7 @@ void worker_init(struct worker *w, struct cache *c, void (*fn)(struct cache *),
 		 u64 period_ns);
 int worker_start(struct worker *w);
 void worker_stop(struct worker *w);
+void worker_done(struct worker *w);
+bool worker_running(const struct worker *w);
 
 #endif

@@ -331,6 +331,8 @@ u64 cache_drop(struct cache *c, struct address_space *as)
 {
 	u64 dropped = 0;
 
+	/* Or it would bring them back. */
+	readahead_cancel(c, as);
 	if (as)
 		dropped = drop_file(as);
 	else

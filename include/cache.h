@@ -360,6 +360,9 @@ struct address_space {
 	u32 pinned;	    /* openers of .pin: pages go unevictable */
 	u64 minflt, majflt; /* reads answered from frames; others */
 
+	/* under the lock of the cache's readahead */
+	u32 nr_readahead; /* reads ahead that are under way */
+
 	/* under the cache's list lock */
 	struct list_head node;	     /* all address spaces */
 	struct list_head dirty_node; /* those with DIRTY pages */

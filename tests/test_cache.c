@@ -1039,6 +1039,35 @@ START_TEST(sequential_reads_are_read_ahead_and_random_ones_are_not)
 }
 END_TEST
 
+START_TEST(the_next_window_is_read_by_threads_and_forgotten_when_dropped)
+{
+	u64 misses;
+
+	write_all(FILE_PAGES, 1);
+	ck_assert_int_eq(commit_all(0, 0), 0);
+	(void)cache_drop(mb.cache, NULL);
+	ck_assert_int_eq(cache_start(mb.cache), 0);
+	/* Four pages by the reader himself; at the second of them it is time
+	 * for sixteen from there on. */
+	(void)read_page(0);
+	(void)read_page(1);
+	misses = counters().cache_miss;
+	while (counters().readahead_pages < 17)
+		(void)sched_yield();
+	ck_assert_uint_eq(counters().pgpgin, 18);
+	for (u64 i = 2; i < 18; i++)
+		ck_assert_uint_eq(read_page(i), 1);
+	ck_assert_uint_eq(counters().cache_miss, misses);
+
+	/* By now more is on its way: dropping waits for it. */
+	(void)cache_drop(mb.cache, &mf.as);
+	ck_assert_uint_eq(gauges().nr_file_pages, 0);
+	for (u64 i = 0; i < FILE_PAGES; i++)
+		ck_assert_uint_eq(read_page(i), 1);
+	cache_stop(mb.cache);
+}
+END_TEST
+
 START_TEST(a_page_that_comes_back_soon_is_activated)
 {
 	write_all(FILE_PAGES, 1);
@@ -1219,6 +1248,9 @@ static void add_large(Suite *s)
 	tcase_add_test(tc, counters_say_what_was_done);
 	tcase_add_test(tc,
 		       sequential_reads_are_read_ahead_and_random_ones_are_not);
+	tcase_add_test(
+		tc,
+		the_next_window_is_read_by_threads_and_forgotten_when_dropped);
 	tcase_add_test(tc, pinned_files_keep_their_pages);
 	tcase_add_test(
 		tc,
