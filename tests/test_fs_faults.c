@@ -294,7 +294,7 @@ END_TEST
 static int change_everything(u64 ino)
 {
 	struct stat st, attr = {.st_mode = 0600};
-	u64 fh;
+	u64 fh = 0;
 	int err;
 
 	err = fs_mkdir(t.fs, ROOT, "m1", 0755, &test_cred, &st);
