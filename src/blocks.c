@@ -756,53 +756,49 @@ static void check_group(const struct blocks *b, u64 g)
 	u32 size = group_size(b, g);
 	u32 nr_free = 0;
 
-	(void)size; /* used by nothing but asserts, as nr_free */
-	(void)nr_free;
 	if (!grp->map) {
-		assert(grp->nr_free == 0 || grp->nr_free == size);
+		verify(grp->nr_free == 0 || grp->nr_free == size);
 		return;
 	}
 	for (u32 i = 0; i < GROUP_WORDS; i++)
 		nr_free += (u32)__builtin_popcountll(~grp->map[i]);
-	assert(bit_find(grp->map, size, GROUP_BLOCKS, false) == GROUP_BLOCKS);
-	assert(nr_free == grp->nr_free);
-	assert(nr_free && nr_free < size);
+	verify(bit_find(grp->map, size, GROUP_BLOCKS, false) == GROUP_BLOCKS);
+	verify(nr_free == grp->nr_free);
+	verify(nr_free && nr_free < size);
 }
 
 static void check_parked(const struct blocks *b)
 {
 	u64 nr_deferred = 0;
 
-	(void)nr_deferred; /* used by nothing but asserts */
-	assert(b->nr_waiting <= b->nr_released);
-	assert(b->nr_released <= b->nr_parked);
-	assert(b->nr_parked <= b->max_parked);
-	assert(!b->nr_waiting || b->readers[b->idx ^ 1]);
-	assert(b->nr_waiting || !b->nr_released);
+	verify(b->nr_waiting <= b->nr_released);
+	verify(b->nr_released <= b->nr_parked);
+	verify(b->nr_parked <= b->max_parked);
+	verify(!b->nr_waiting || b->readers[b->idx ^ 1]);
+	verify(b->nr_waiting || !b->nr_released);
 	for (size_t i = 0; i < b->nr_parked; i++) {
 		const struct parked *p = &b->parked[i];
 
-		assert(p->start && p->nr && p->start + p->nr <= b->nr);
-		assert(!i || p[-1].seq <= p->seq);
+		verify(p->start && p->nr && p->start + p->nr <= b->nr);
+		verify(!i || p[-1].seq <= p->seq);
 		nr_deferred += p->nr;
 	}
-	assert(nr_deferred == b->nr_deferred);
+	verify(nr_deferred == b->nr_deferred);
 }
 
 void blocks_check(struct blocks *b)
 {
 	u64 nr_free = 0;
 
-	(void)nr_free; /* used by nothing but asserts */
 	mutex_lock(&b->lock);
 	for (u64 g = 0; g < nr_groups(b->nr); g++) {
 		check_group(b, g);
 		nr_free += b->groups[g].nr_free;
 	}
-	assert(nr_free == b->nr_free);
-	assert(group_all(b, 0, 0, 1, true));
-	assert(b->spread <= b->nr && last_used(b) <= b->spread);
-	assert(b->nr_deferred <= b->nr - b->nr_free);
+	verify(nr_free == b->nr_free);
+	verify(group_all(b, 0, 0, 1, true));
+	verify(b->spread <= b->nr && last_used(b) <= b->spread);
+	verify(b->nr_deferred <= b->nr - b->nr_free);
 	check_parked(b);
 	mutex_unlock(&b->lock);
 }

@@ -197,7 +197,8 @@ commands_of()
 	"$1" --help | sed -nE 's/^  +([a-z]+)( .*)?$/\1/p' | sort -u
 }
 
-if [ -e "$top_srcdir/man/foliofs.8" ]; then
+# A program needs its page, and a page its program.
+if [ -e "$top_srcdir/man/foliofs.8" ] || [ -e "$top_builddir/foliofs" ]; then
 	options=$(names_of options.h FOLIOFS_OPTIONS)
 	check '--help names every mount option' help_names_options
 	# shellcheck disable=SC2086
@@ -207,7 +208,7 @@ if [ -e "$top_srcdir/man/foliofs.8" ]; then
 	check 'foliofs(8) has every flag' \
 		manual_names foliofs.8 $(flags_of "$top_builddir/foliofs")
 fi
-if [ -e "$top_srcdir/man/folioctl.1" ]; then
+if [ -e "$top_srcdir/man/folioctl.1" ] || [ -e "$top_builddir/folioctl" ]; then
 	# shellcheck disable=SC2046
 	check 'folioctl(1) has every command' \
 		manual_names folioctl.1 $(commands_of "$top_builddir/folioctl")

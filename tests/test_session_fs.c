@@ -210,7 +210,7 @@ START_TEST(many_fsyncs_share_few_commits_and_all_are_answered)
 {
 	u64 fh[16], ino[16], fsyncs[200];
 	struct fs_stat before, after;
-	char name[8];
+	char name[16];
 
 	for (int i = 0; i < 16; i++) {
 		(void)snprintf(name, sizeof(name), "f%d", i);
