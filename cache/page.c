@@ -181,13 +181,17 @@ void account_trees(struct address_space *as)
 	as->charged_bytes = bytes;
 }
 
-static void set_tag(struct address_space *as, u64 index, enum page_tag tag,
-		    bool on)
+/* The tags of the tree that say the state of a page. */
+static u32 tags_of(enum page_state state)
 {
-	if (on)
-		page_tree_tag_set(&as->tree, index, tag);
-	else
-		page_tree_tag_clear(&as->tree, index, tag);
+	switch (state) {
+	case PAGE_DIRTY:
+		return 1u << PT_DIRTY | 1u << PT_TOWRITE;
+	case PAGE_SAVED:
+		return 1u << PT_TOWRITE;
+	default:
+		return 0;
+	}
 }
 
 void page_set_state(struct page *p, enum page_state to)
@@ -203,10 +207,9 @@ void page_set_state(struct page *p, enum page_state to)
 		return;
 
 	account_state(as, to, 1);
-	if ((from == PAGE_DIRTY) != (to == PAGE_DIRTY))
-		set_tag(as, p->index, PT_DIRTY, to == PAGE_DIRTY);
-	if ((from == PAGE_DIRTY || from == PAGE_SAVED) != (to != PAGE_CLEAN))
-		set_tag(as, p->index, PT_TOWRITE, to != PAGE_CLEAN);
+	if (tags_of(from) != tags_of(to))
+		page_tree_retag(&as->tree, p->index, tags_of(to),
+				tags_of(from) & ~tags_of(to));
 	if (to == PAGE_DIRTY && as->nr_state[PAGE_DIRTY] == 1)
 		file_set_dirty(as);
 }

@@ -477,8 +477,7 @@ static void mark_slot(struct piece *pc, u32 i)
 		}
 	}
 	account_swapped(as, 1);
-	page_tree_tag_clear(&as->tree, index, PT_DIRTY);
-	page_tree_tag_set(&as->tree, index, PT_TOWRITE);
+	page_tree_retag(&as->tree, index, 1u << PT_TOWRITE, 1u << PT_DIRTY);
 }
 
 void piece_mark(struct piece *pc)

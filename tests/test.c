@@ -27,8 +27,7 @@ const char *__ubsan_default_options(void)
 	return "abort_on_error=0:exitcode=99:print_stacktrace=1";
 }
 
-/* The order of a file tree's locks follows the tree, which renames turn round;
- * to TSan that is an inversion. Our own checker knows the ranks. */
+/* Deadlocks: see cache/lock.c. */
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
