@@ -250,7 +250,8 @@ if [ -e "$top_srcdir/.git" ] && git -C "$top_srcdir" status >/dev/null; then
 	{
 		printf 'include Makefile\nprint-dist: ; @echo $(DISTFILES)\n' |
 			MAKEFLAGS='' make -s -f - print-dist | tr ' ' '\n' |
-			sed "s|^$top_srcdir/||" | sort >"$tmp/dist"
+			sed "s|^$top_srcdir/||; s|^\(\.\./\)*||" |
+			sort >"$tmp/dist"
 		git -C "$top_srcdir" ls-files |
 			grep -vE '^(\.gitignore|\.ci/.*)$' | sort |
 			comm -23 - "$tmp/dist"
