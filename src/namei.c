@@ -266,7 +266,8 @@ void namei_touch_dir(struct ns_change *ch, struct inode *dir, int links)
 void namei_touch(struct ns_change *ch, struct inode *inode, int links)
 {
 	mutex_lock(&inode->lock);
-	inode->nlink += (u32)links;
+	if (links) /* a folder that stays in its folder is not locked */
+		inode->nlink += (u32)links;
 	inode->ctime = ch->now;
 	mutex_unlock(&inode->lock);
 }
