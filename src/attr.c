@@ -344,8 +344,6 @@ static int setattr_locked(struct inode *inode, const struct stat *attr,
 
 	if (set & FS_SET_SIZE) {
 		err = set_size_locked(inode, attr);
-		if (inode->mode != mode_without_setid(inode->mode))
-			set |= FS_SET_KILL_SUID;
 		set &= ~(unsigned)FS_SET_SIZE;
 	}
 	if (!err && set)

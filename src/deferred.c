@@ -138,6 +138,7 @@ struct retry {
 	u64 fh;
 	u64 pos;
 	size_t len;
+	unsigned flags;
 	char data[];
 };
 
@@ -172,7 +173,7 @@ static void retry_write(struct pacer_item *item)
 	bool again;
 	ssize_t ret;
 
-	ret = fs_write(s->fs, r->fh, r->pos, r->data, r->len, 0, &pause,
+	ret = fs_write(s->fs, r->fh, r->pos, r->data, r->len, r->flags, &pause,
 		       &again);
 	unhold(s, r->len);
 	free(r);
@@ -212,6 +213,7 @@ void defer_retry(fuse_req_t req, const struct late_write *write)
 	r->fh = write->fh;
 	r->pos = write->pos;
 	r->len = len;
+	r->flags = write->flags;
 	memcpy(r->data, write->buf, len);
 	deferred_begin(s);
 	fs_sync(s->fs, &r->done);

@@ -27,6 +27,7 @@ struct late_write {
 	u64 pos;
 	const void *buf; /* copied */
 	size_t len;
+	unsigned flags; /* fs_write()'s */
 };
 
 /* The longest pause of a throttled writer. */

@@ -229,7 +229,7 @@ int inode_truncate(struct inode *inode, u64 size)
 
 /* ---- opening ---- */
 
-static int open_truncate(struct inode *inode)
+static int open_truncate(struct inode *inode, int flags)
 {
 	int err;
 
@@ -240,7 +240,9 @@ static int open_truncate(struct inode *inode)
 	down_write(&inode->rwsem);
 	err = inode_truncate(inode, 0);
 	up_write(&inode->rwsem);
-	return err ? err : inode_drop_setid(inode);
+	if (!err && flags & FS_KILL_SUIDGID)
+		err = inode_drop_setid(inode);
+	return err;
 }
 
 int fs_openf(struct fs *fs, u64 ino, int flags, pid_t pid, u64 *ret_fh)
@@ -260,9 +262,11 @@ int fs_openf(struct fs *fs, u64 ino, int flags, pid_t pid, u64 *ret_fh)
 	else if (!inode_is_reg(inode))
 		err = -ENXIO;
 	else if (flags & O_TRUNC)
-		err = open_truncate(inode);
+		err = open_truncate(inode, flags);
 	if (!err)
-		err = handle_open(fs, inode, flags & ~O_TRUNC, pid, ret_fh);
+		err = handle_open(fs, inode,
+				  flags & ~(O_TRUNC | FS_KILL_SUIDGID), pid,
+				  ret_fh);
 	if (err)
 		inode_put(inode);
 	return err;
@@ -329,10 +333,11 @@ static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,
 	/* in writeback mode the kernel extends files by its late writes */
 	if (flags & CACHE_WRITE_WRITEPAGE && inode->fs->opt.writeback)
 		flags |= CACHE_WRITE_EXTEND;
-	if (!(flags & CACHE_WRITE_WRITEPAGE) && has_setid(inode))
+	if (flags & FS_KILL_SUIDGID && has_setid(inode))
 		err = inode_drop_setid(inode);
 	if (err)
 		return err;
+	flags &= ~(unsigned)FS_KILL_SUIDGID;
 	return cache_write(f, pos, buf, len, flags, NULL, NULL);
 }
 
@@ -476,9 +481,11 @@ static int check_fallocate(int mode, u64 pos, u64 len)
 
 int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len)
 {
+	bool kill = mode & FS_KILL_SUIDGID;
 	struct handle *h = NULL;
 	int err;
 
+	mode &= ~FS_KILL_SUIDGID;
 	err = check_fallocate(mode, pos, len);
 	if (!err)
 		err = fs_may_change(fs, mode & FALLOC_FL_PUNCH_HOLE);
@@ -490,7 +497,7 @@ int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len)
 	down_write(&h->inode->rwsem);
 	err = fallocate_locked(h->inode, mode, pos, len);
 	up_write(&h->inode->rwsem);
-	if (!err)
+	if (!err && kill)
 		err = inode_drop_setid(h->inode);
 	handle_put(h);
 	return err;
@@ -517,17 +524,17 @@ s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence)
 /* One piece through @buf: no page of the source is held while the destination
  * waits for space. Return: bytes, 0 at the end, -errno. */
 static ssize_t copy_piece(struct handle *in, u64 pos_in, struct handle *out,
-			  u64 pos_out, void *buf, size_t len)
+			  u64 pos_out, void *buf, size_t len, unsigned flags)
 {
 	ssize_t n = cache_read_copy(&in->file, pos_in, buf, len);
 
 	if (n <= 0)
 		return n;
-	return write_file(&out->file, pos_out, buf, (size_t)n, 0);
+	return write_file(&out->file, pos_out, buf, (size_t)n, flags);
 }
 
 static ssize_t copy_range(struct handle *in, u64 pos_in, struct handle *out,
-			  u64 pos_out, size_t len)
+			  u64 pos_out, size_t len, unsigned flags)
 {
 	void *buf = malloc(COPY_PIECE);
 	ssize_t n = 0;
@@ -538,7 +545,7 @@ static ssize_t copy_range(struct handle *in, u64 pos_in, struct handle *out,
 
 	while (done < len) {
 		n = copy_piece(in, pos_in + done, out, pos_out + done, buf,
-			       min(len - done, COPY_PIECE));
+			       min(len - done, COPY_PIECE), flags);
 		if (n <= 0)
 			break;
 		done += (size_t)n;
@@ -548,7 +555,7 @@ static ssize_t copy_range(struct handle *in, u64 pos_in, struct handle *out,
 }
 
 ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
-			   u64 pos_out, size_t len)
+			   u64 pos_out, size_t len, unsigned flags)
 {
 	struct handle *in = NULL, *out = NULL;
 	ssize_t n;
@@ -569,7 +576,7 @@ ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
 		 pos_out < pos_in + len)
 		n = -EINVAL;
 	else
-		n = copy_range(in, pos_in, out, pos_out, len);
+		n = copy_range(in, pos_in, out, pos_out, len, flags);
 	handle_put(out);
 	handle_put(in);
 	return n;

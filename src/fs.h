@@ -98,7 +98,7 @@ enum fs_set {
 	FS_SET_ATIME_NOW = 1 << 7,
 	FS_SET_MTIME_NOW = 1 << 8,
 	FS_SET_CTIME = 1 << 10,
-	FS_SET_KILL_SUID = 1 << 11,
+	FS_SET_KILL_SUID = 1 << 11, /* with SIZE: set-id bits go */
 };
 int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
 	       unsigned set, struct stat *ret_st);
@@ -120,6 +120,12 @@ int fs_removexattr(struct fs *fs, u64 ino, const char *name);
 int fs_generation(struct fs *fs, u64 ino, u64 *ret_generation);
 
 /* ---- open files ---- */
+/*
+ * Beside the flags of fs_openf(), fs_write(), fs_fallocate() and
+ * fs_copy_file_range(), in bits that those do not use: who changes the content
+ * may not keep its set-id bits (has no CAP_FSETID), so they go.
+ */
+#define FS_KILL_SUIDGID (1 << 30)
 /* @flags as open(2); O_TRUNC is honoured. @pid: who, for the tables. */
 int fs_openf(struct fs *fs, u64 ino, int flags, pid_t pid, u64 *ret_fh);
 int fs_create(struct fs *fs, u64 parent, const char *name, u32 mode, int flags,
@@ -147,8 +153,9 @@ int fs_flush(struct fs *fs, u64 fh);
 /* @mode: FALLOC_FL_*. */
 int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len);
 s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence);
+/* @flags: FS_KILL_SUIDGID or 0. */
 ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
-			   u64 pos_out, size_t len);
+			   u64 pos_out, size_t len, unsigned flags);
 
 /* ---- folders ---- */
 int fs_opendir(struct fs *fs, u64 ino, u64 *ret_fh);
@@ -180,13 +187,13 @@ u32 fs_get_commit_secs(struct fs *fs);
 
 /* ---- looking ---- */
 /* X(name, help); counters only grow, gauges go up and down. */
-#define FS_COUNTERS(X)                                          \
-	X(commits, "commits made")                              \
-	X(commit_errors, "commits that failed")                 \
-	X(commit_requests,                                      \
-	  "fsyncs and syncs asked for; several share a commit") \
-	X(commit_ms, "time spent in commits, ms")               \
-	X(ops_logged, "records of the operation list")          \
+#define FS_COUNTERS(X)                                              \
+	X(commits, "commits made")                                  \
+	X(commit_errors, "commits that failed")                     \
+	X(commit_requests,                                          \
+	  "fsyncs and syncs asked for; several share a commit")     \
+	X(commit_ms, "time spent in commits, ms")                   \
+	X(ops_logged, "records of the operation list")              \
 	X(checkpoints, "times the WAL was moved into the database") \
 	X(inline_moved, "pages moved from the database to blocks")
 

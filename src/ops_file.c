@@ -25,6 +25,32 @@ static void set_open_flags(struct fuse_file_info *fi)
 	fi->noflush = 1;
 }
 
+/*
+ * Who may not keep set-id bits: HANDLE_KILLPRIV_V2 makes the kernel tell, in
+ * bits that libfuse does not hand through. It does not for fallocate and
+ * copies; root is taken to be who may.
+ */
+static int open_flags(const struct fuse_file_info *fi)
+{
+	const struct fuse_open_in *in = session_argument();
+
+	if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
+		return fi->flags | FS_KILL_SUIDGID;
+	return fi->flags;
+}
+
+static unsigned write_flags(void)
+{
+	const struct fuse_write_in *in = session_argument();
+
+	return in->write_flags & FUSE_WRITE_KILL_SUIDGID ? FS_KILL_SUIDGID : 0;
+}
+
+static unsigned flags_of_user(fuse_req_t req)
+{
+	return fuse_req_ctx(req)->uid ? FS_KILL_SUIDGID : 0;
+}
+
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	int err;
@@ -34,7 +60,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 
-	err = fs_openf(session_of(req)->fs, ino, fi->flags,
+	err = fs_openf(session_of(req)->fs, ino, open_flags(fi),
 		       fuse_req_ctx(req)->pid, &fi->fh);
 	if (err) {
 		reply_err(req, err);
@@ -165,13 +191,17 @@ static void write_page(fuse_req_t req, u64 ino, u64 fh, u64 pos,
 static void write_now(fuse_req_t req, u64 fh, u64 pos, const void *buf,
 		      size_t len)
 {
-	struct late_write late = {.fh = fh, .pos = pos, .buf = buf, .len = len};
+	struct late_write late = {.fh = fh,
+				  .pos = pos,
+				  .buf = buf,
+				  .len = len,
+				  .flags = write_flags()};
 	u64 pause = 0;
 	bool retry = false;
 	ssize_t ret;
 
-	ret = fs_write(session_of(req)->fs, fh, pos, buf, len, 0, &pause,
-		       &retry);
+	ret = fs_write(session_of(req)->fs, fh, pos, buf, len, late.flags,
+		       &pause, &retry);
 	if (ret == -ENOSPC && retry)
 		defer_retry(req, &late);
 	else if (ret < 0)
@@ -215,7 +245,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 {
 	struct late_fallocate what = {
 		.fh = fi->fh,
-		.mode = mode,
+		.mode = mode | (int)flags_of_user(req),
 		.pos = (u64)off,
 		.len = (u64)len,
 	};
@@ -226,8 +256,8 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 	else if (off < 0 || len <= 0)
 		err = -EINVAL;
 	else
-		err = fs_fallocate(session_of(req)->fs, what.fh, mode, what.pos,
-				   what.len);
+		err = fs_fallocate(session_of(req)->fs, what.fh, what.mode,
+				   what.pos, what.len);
 
 	if (err == -ENOSPC)
 		defer_fallocate(req, &what);
@@ -272,7 +302,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	else
 		ret = fs_copy_file_range(session_of(req)->fs, fi_in->fh,
 					 (u64)off_in, fi_out->fh, (u64)off_out,
-					 min(len, COPY_RANGE_MAX));
+					 min(len, COPY_RANGE_MAX),
+					 flags_of_user(req));
 
 	/* The kernel copies by itself then, by writes: these are tried again
 	 * after a commit. */

@@ -133,6 +133,12 @@ static inline struct session *session_of(fuse_req_t req)
 /* The request that this worker is at, as it came. */
 const struct fuse_in_header *session_request(void);
 
+/* What stands behind its header. */
+static inline const void *session_argument(void)
+{
+	return session_request() + 1;
+}
+
 /* Memory behind this worker's request, page-aligned. It is the worker's until
  * the operation returns. */
 void *session_scratch(size_t *ret_len);

@@ -397,6 +397,7 @@ static bool is_full(void)
 
 int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len)
 {
+	fake.last_kill = mode & FS_KILL_SUIDGID;
 	if (!is_handle(fh))
 		return -EBADF;
 	return is_full() ? -ENOSPC : 0;
@@ -408,8 +409,9 @@ s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence)
 }
 
 ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
-			   u64 pos_out, size_t len)
+			   u64 pos_out, size_t len, unsigned flags)
 {
+	fake.last_kill = flags & FS_KILL_SUIDGID;
 	if (!is_handle(fh_in) || !is_handle(fh_out))
 		return -EBADF;
 	return is_full() ? -ENOSPC : (ssize_t)len;

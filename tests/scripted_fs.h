@@ -46,6 +46,7 @@ struct fake {
 	u64 pins;	   /* reads not done */
 	unsigned nr_reads, nr_writes, nr_page_writes, nr_ino_writes, nr_syncs;
 	unsigned last_write_flags;
+	bool last_kill; /* of fallocate and copies: FS_KILL_SUIDGID */
 	u64 last_write_len;
 	u64 controls;	       /* control files open */
 	char control_text[64]; /* last line written to one */

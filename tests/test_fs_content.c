@@ -125,7 +125,7 @@ static void do_copy(void)
 		return;
 	if (a < from->size)
 		want = (ssize_t)min(len, from->size - a);
-	n = fs_copy_file_range(t.fs, from->fh, a, to->fh, b, len);
+	n = fs_copy_file_range(t.fs, from->fh, a, to->fh, b, len, 0);
 	expect(n == want);
 	if (!n)
 		return;

@@ -113,24 +113,59 @@ START_TEST(folders_count_their_subfolders_as_links)
 }
 END_TEST
 
-START_TEST(writing_truncating_and_chown_drop_set_id_bits)
+static u32 mode_after_write(u64 ino, u64 fh, u32 mode, unsigned flags)
+{
+	u64 pause;
+	bool retry;
+
+	chmod_to(ino, mode);
+	ck_assert_int_eq(
+		fs_write(t.fs, fh, 0, "hello", 5, flags, &pause, &retry), 5);
+	return mode_of(ino);
+}
+
+static u32 mode_after_open(u64 ino, int flags)
+{
+	u64 fh;
+
+	chmod_to(ino, 06755);
+	ck_assert_int_eq(
+		fs_openf(t.fs, ino, O_WRONLY | O_TRUNC | flags, 1, &fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	return mode_of(ino);
+}
+
+START_TEST(set_id_bits_go_with_a_change_by_who_may_not_keep_them)
 {
 	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
 	struct stat attr = {.st_size = 3, .st_uid = 5, .st_gid = 6};
 
-	chmod_to(ino, 06755);
-	test_write(&t, fh, 0, "hello", 5);
-	ck_assert_uint_eq(mode_of(ino), 0755);
+	ck_assert_uint_eq(mode_after_write(ino, fh, 06755, 0), 06755);
+	ck_assert_uint_eq(mode_after_write(ino, fh, 06755, FS_KILL_SUIDGID),
+			  0755);
+	/* without group execute it means mandatory locking, and stays */
+	ck_assert_uint_eq(mode_after_write(ino, fh, 02644, FS_KILL_SUIDGID),
+			  02644);
+
 	chmod_to(ino, 06755);
 	ck_assert_int_eq(setattr(ino, FS_SET_SIZE, &attr), 0);
+	ck_assert_uint_eq(mode_of(ino), 06755);
+	ck_assert_int_eq(setattr(ino, FS_SET_SIZE | FS_SET_KILL_SUID, &attr),
+			 0);
 	ck_assert_uint_eq(mode_of(ino), 0755);
+	ck_assert_uint_eq(mode_after_open(ino, 0), 06755);
+	ck_assert_uint_eq(mode_after_open(ino, FS_KILL_SUIDGID), 0755);
+
+	chmod_to(ino, 06755);
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, 0, 0, 9), 0);
+	ck_assert_uint_eq(mode_of(ino), 06755);
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, FS_KILL_SUIDGID, 0, 10), 0);
+	ck_assert_uint_eq(mode_of(ino), 0755);
+
+	/* a new owner: root's change too */
 	chmod_to(ino, 06755);
 	ck_assert_int_eq(setattr(ino, FS_SET_UID | FS_SET_GID, &attr), 0);
 	ck_assert_uint_eq(mode_of(ino), 0755);
-	/* without group execute it means mandatory locking, and stays */
-	chmod_to(ino, 02644);
-	test_write(&t, fh, 0, "x", 1);
-	ck_assert_uint_eq(mode_of(ino), 02644);
 	ck_assert_int_eq(fs_release(t.fs, fh), 0);
 }
 END_TEST
@@ -800,7 +835,8 @@ Suite *test_suite(void)
 	TCase *tc = add_case(s, "open", setup_open);
 
 	tcase_add_test(tc, folders_count_their_subfolders_as_links);
-	tcase_add_test(tc, writing_truncating_and_chown_drop_set_id_bits);
+	tcase_add_test(tc,
+		       set_id_bits_go_with_a_change_by_who_may_not_keep_them);
 	tcase_add_test(tc, the_group_is_inherited_from_a_set_gid_folder);
 	tcase_add_test(tc, times_before_1970_and_nanoseconds_survive_a_remount);
 	tcase_add_test(tc, blocks_are_true_before_and_after_a_commit);

@@ -336,6 +336,34 @@ START_TEST(dropped_set_id_bits_are_told_to_the_kernel_and_no_page_is_touched)
 }
 END_TEST
 
+START_TEST(
+	set_id_bits_go_when_the_kernel_says_that_the_writer_may_not_keep_them)
+{
+	u64 fh = open_file();
+	struct fuse_fallocate_in want = {.fh = fh, .length = 1};
+	struct fuse_copy_file_range_in copy = {
+		.fh_in = fh, .nodeid_out = FAKE_FILE, .fh_out = fh, .len = 1};
+
+	ck_assert_int_eq(peer_write(&peer, FAKE_FILE, fh, 0, "x", 1), 1);
+	ck_assert_uint_eq(fake.last_write_flags, 0);
+	(void)peer_send_write(&peer, FAKE_FILE, fh, 0, "x", 1,
+			      FUSE_WRITE_KILL_SUIDGID);
+	free(peer_wait(&peer, peer.unique));
+	ck_assert_uint_eq(fake.last_write_flags, FS_KILL_SUIDGID);
+
+	/* of these it does not say; the peer's user is not root */
+	ck_assert_int_eq(peer_call(&peer, FUSE_FALLOCATE, FAKE_FILE, &want,
+				   sizeof(want), NULL, 0, NULL, 0),
+			 0);
+	ck_assert(fake.last_kill);
+	fake.last_kill = false;
+	ck_assert_int_eq(peer_call(&peer, FUSE_COPY_FILE_RANGE, FAKE_FILE,
+				   &copy, sizeof(copy), NULL, 0, NULL, 0),
+			 0);
+	ck_assert(fake.last_kill);
+}
+END_TEST
+
 /* ---- what waits, and what must not ---- */
 
 static ssize_t written(u64 unique)
@@ -1124,6 +1152,9 @@ static void add_requests(Suite *suite)
 	tcase_add_test(
 		tc,
 		dropped_set_id_bits_are_told_to_the_kernel_and_no_page_is_touched);
+	tcase_add_test(
+		tc,
+		set_id_bits_go_when_the_kernel_says_that_the_writer_may_not_keep_them);
 	tcase_add_test(tc, flush_is_for_writeback_mode_alone);
 	tcase_add_test(tc,
 		       readdir_gives_names_that_fit_and_goes_on_behind_them);
