@@ -331,11 +331,24 @@ static enum event wait_event(const struct daemon *d, bool want_ready)
 	while (poll(fds, nr, -1) < 0)
 		; /* EINTR: signals are blocked, but a debugger may stop us */
 
+	if (want_ready && fds[2].revents)
+		return EVENT_READY;
 	if (fds[0].revents)
 		return EVENT_ENDED;
-	if (fds[1].revents)
-		return read_signal(d->signal_fd);
-	return EVENT_READY;
+	return read_signal(d->signal_fd);
+}
+
+/* Whoever unmounts at once may have been faster than the worker that answered
+ * INIT: a mount that began and ended did begin. */
+static bool was_ready(struct daemon *d)
+{
+	struct pollfd fd = {
+		.fd = session_ready_fd(d->session),
+		.events = POLLIN,
+	};
+
+	session_stop(d->session);
+	return poll(&fd, 1, 0) == 1;
 }
 
 static int wait_ready(struct daemon *d)
@@ -345,11 +358,12 @@ static int wait_ready(struct daemon *d)
 	do
 		event = wait_event(d, true);
 	while (event == EVENT_CHILD);
-	if (event == EVENT_READY)
+	if (event == EVENT_READY ||
+	    (event == EVENT_ENDED && was_ready(d)))
 		return 0;
 
 	log_msg(LOG_ERR, "%s: %s", d->mountpoint,
-		event == EVENT_ENDED ? "the kernel refused the mount"
+		event == EVENT_ENDED ? "unmounted before it was ready"
 				     : "interrupted");
 	return -EIO;
 }

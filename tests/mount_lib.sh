@@ -322,7 +322,11 @@ volume_mount()
 	) >/dev/null 2>&1 &
 	until_true 60 _mounted_or_ended ||
 		fail 'neither mounted nor ended after 60 s'
-	[ -e "$TMP/daemon.rc" ] || return 0
+	if [ ! -e "$TMP/daemon.rc" ]; then
+		# It is in the table before the daemon answers.
+		stat "$MNT" >/dev/null
+		return
+	fi
 	tail -n 5 "$TMP/daemon.log" >&2
 	return "$(cat "$TMP/daemon.rc")"
 }
