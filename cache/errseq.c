@@ -72,6 +72,7 @@ void file_init(struct file *f, struct address_space *as)
 {
 	*f = (struct file){.mapping = as, .wb_err_seen = errseq_sample(as)};
 	f->ra_prev = UINT64_MAX;
+	list_init(&f->vmas);
 }
 
 void file_done(struct file *f)

@@ -44,6 +44,7 @@ struct fill {
 	struct address_space *as;
 	u32 nr;
 	bool zero[PIECE_PAGES];
+	bool slot[PIECE_PAGES]; /* it is, or was, in a slot */
 	int errs[PIECE_PAGES];
 	struct page *pages[PIECE_PAGES];
 };
@@ -234,6 +235,7 @@ static void fill_install(struct fill *f, u64 first, const u32 *frames, u32 nr)
 		p = page_init_locked(c, frames[f->nr], first + f->nr);
 		if (install_missing(as, p, &f->zero[f->nr]))
 			break;
+		f->slot[f->nr] = p->state == PAGE_SAVED;
 		f->pages[f->nr++] = p;
 	}
 	mutex_unlock(&as->tree_lock);
@@ -393,18 +395,21 @@ static int read_page_content(struct address_space *as, u64 entry, void *buf)
 }
 
 /* Releases tree_lock. Return: -EAGAIN: look again. */
-static int read_entry(struct address_space *as, u64 pgoff, void *buf)
-	__releases(as->tree_lock)
+static int read_entry(struct address_space *as, u64 pgoff, void *buf,
+		      enum page_source *ret_from) __releases(as->tree_lock)
 {
 	u64 entry = page_tree_get(&as->tree, pgoff);
 	bool zero;
 	int perr = 0;
 	int err;
 
+	*ret_from = FROM_MEMORY;
 	if (entry_kind(entry) == ENTRY_PAGE)
 		return read_page_content(as, entry, buf);
-	if (entry_kind(entry) == ENTRY_SWAP)
+	if (entry_kind(entry) == ENTRY_SWAP) {
+		*ret_from = FROM_SLOT;
 		return read_pinned_slot(as, entry, buf);
+	}
 
 	zero = is_behind_eof(as, pgoff) || in_hole(as, pgoff);
 	mutex_unlock(&as->tree_lock);
@@ -412,18 +417,20 @@ static int read_entry(struct address_space *as, u64 pgoff, void *buf)
 		memset(buf, 0, PAGE_SIZE);
 		return 0;
 	}
+	*ret_from = FROM_VOLUME;
 	count_inc(as->cache, pgpgin);
 	err = as->ops->read_pages(as, pgoff, 1, &buf, &perr);
 	return err ? err : perr;
 }
 
-int read_uncached(struct address_space *as, u64 pgoff, void *buf)
+int read_uncached(struct address_space *as, u64 pgoff, void *buf,
+		  enum page_source *ret_from)
 {
 	int err;
 
 	do {
 		mutex_lock(&as->tree_lock);
-		err = read_entry(as, pgoff, buf);
+		err = read_entry(as, pgoff, buf, ret_from);
 	} while (err == -EAGAIN);
 	if (err)
 		count_inc(as->cache, read_errors);
@@ -515,18 +522,33 @@ static u32 read_hits(struct reader *r)
 	return nr;
 }
 
+static void note_source(struct read_fault *fault, enum page_source from)
+{
+	fault->nr_volume += from == FROM_VOLUME;
+	fault->nr_slot += from == FROM_SLOT;
+}
+
 /* No frame for the next page: through the caller's buffer.
  * Return: pages, or -errno. Context: invalidate_lock. */
 static int read_bounce(struct reader *r)
 {
 	u8 *buf = (u8 *)r->rd->bounce + ((size_t)r->done << PAGE_SHIFT);
-	int err = read_uncached(r->as, r->first + r->done, buf);
+	enum page_source from;
+	int err = read_uncached(r->as, r->first + r->done, buf, &from);
 
 	if (err)
 		return err;
+	note_source(&r->rd->fault, from);
 	count_inc(r->as->cache, bounce_read);
 	add_iov(r, buf);
 	return 1;
+}
+
+static enum page_source source_of(const struct fill *f, u32 i)
+{
+	if (f->zero[i])
+		return FROM_MEMORY;
+	return f->slot[i] ? FROM_SLOT : FROM_VOLUME;
 }
 
 /* Hand what was filled to the reader. Return: pages, or -errno. */
@@ -537,12 +559,13 @@ static int take_filled(struct reader *r, struct fill *f)
 	u32 nr = min(f->nr, want);
 	u32 i;
 
-	for (i = 0; i < nr && !f->errs[i]; i++)
+	for (i = 0; i < nr && !f->errs[i]; i++) {
 		add_page(r, f->pages[i]);
+		note_source(&r->rd->fault, source_of(f, i));
+	}
 	fill_put(f, i);
 	if (i < nr && !i)
 		return f->errs[0];
-	r->rd->major |= i > 0;
 	count_add(c, cache_miss, i);
 	return (int)i;
 }
@@ -637,7 +660,7 @@ static void count_fault(struct reader *r)
 {
 	struct address_space *as = r->as;
 
-	if (r->rd->major) {
+	if (r->rd->fault.nr_volume || r->rd->fault.nr_slot) {
 		count_inc(as->cache, pgmajfault);
 		(void)atomic_add(&as->majflt, 1);
 	} else {
@@ -654,6 +677,8 @@ static ssize_t read_result(struct reader *r, int err)
 		len += (ssize_t)r->rd->iov[i].iov_len;
 	if (len > 0) {
 		readahead_done(r->f, r->first, r->done);
+		r->rd->fault.pgoff = r->first;
+		r->rd->fault.nr = r->done;
 		count_fault(r);
 		return len;
 	}
@@ -669,7 +694,7 @@ ssize_t cache_read(struct file *f, u64 pos, size_t len, struct cache_read *rd)
 
 	rd->nr_iov = 0;
 	rd->nr_frames = 0;
-	rd->major = false;
+	rd->fault = (struct read_fault){};
 	if (pos >= size || !len)
 		return 0;
 

@@ -521,11 +521,19 @@ void kswapd_wake(struct cache *c);
 
 /* ---- filemap.c ---- */
 
+/* Where the content of a page was found: here, or it was read. */
+enum page_source {
+	FROM_MEMORY,
+	FROM_VOLUME,
+	FROM_SLOT,
+};
+
 /*
  * Read the current content of @pgoff to @buf, whatever it is, without making
  * a page of it. Context: invalidate_lock. Return: 0 or -errno.
  */
-int read_uncached(struct address_space *as, u64 pgoff, void *buf);
+int read_uncached(struct address_space *as, u64 pgoff, void *buf,
+		  enum page_source *ret_from);
 /* Fill @p, locked and not uptodate, from its slot (SAVED), zeros or the
  * volume. Return: 0 or -errno; the page stays as it is then. */
 int fill_page(struct address_space *as, struct page *p, bool zero);

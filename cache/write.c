@@ -275,10 +275,11 @@ static int prepare_frames(struct piece *pc)
 static int build_page(struct piece *pc, u32 i, u8 *buf)
 {
 	struct span s = page_span(pc, i);
+	enum page_source from;
 	int err = 0;
 
 	if (keeps_bytes(pc, &s))
-		err = read_uncached(pc->as, pc->first + i, buf);
+		err = read_uncached(pc->as, pc->first + i, buf, &from);
 	else if (!is_whole(&s))
 		memset(buf, 0, PAGE_SIZE);
 	if (!err)

@@ -42,6 +42,7 @@
 #include <sys/uio.h>
 
 #include "base.h"
+#include "interval_tree.h"
 #include "list.h"
 #include "lock.h"
 #include "page_tree.h"
@@ -106,6 +107,15 @@ struct address_space_operations {
 	 */
 	void (*content_changed)(struct address_space *as, enum change why,
 				u64 pos, u64 len, void *arg);
+
+	/*
+	 * cache_truncate() cut @nr_vmas mappings that are known (mm.h): each
+	 * maps pages of [first, last], which lie behind the end now; a touch of
+	 * them is SIGBUS. May be NULL. @arg is what its caller passed.
+	 * Context: only LOCK_INVALIDATE (exclusive) held.
+	 */
+	void (*mappings_cut)(struct address_space *as, u64 first, u64 last,
+			     u64 nr_vmas, void *arg);
 };
 
 struct swap_operations {
@@ -189,7 +199,7 @@ u64 cache_drop(struct cache *cache, struct address_space *as);
 /* ---- knobs: name, unit, default, minimum, maximum; 0 default: computed.
  * One list makes the struct, the parsers, vm/ and the manual's test. ---- */
 #define CACHE_KNOBS(X)                                                    \
-	X(cache_size, "bytes", 0, CACHE_MIN_PAGES * PAGE_SIZE, UINT64_MAX) \
+	X(cache_size, "bytes", 0, CACHE_MIN_PAGES *PAGE_SIZE, UINT64_MAX) \
 	X(dirty_background_bytes, "bytes", 0, 0, UINT64_MAX)              \
 	X(dirty_bytes, "bytes", 0, 0, UINT64_MAX)                         \
 	X(dirty_expire_centisecs, "1/100 s", 3000, 0, 8640000)            \
@@ -354,11 +364,20 @@ struct address_space {
 	u64 dead_first, dead_last; /* being dropped; empty: first > last */
 	bool size_changed;	   /* since the last cut */
 
+	/* under tree_lock and LOCK_MM to change, either to look; mm.h */
+	struct interval_root i_mmap; /* struct vma.rmap, by page */
+
 	/* atomic */
 	u64 i_size;
 	u32 wb_err;	    /* errseq: error of the last failed commits */
 	u32 pinned;	    /* openers of .pin: pages go unevictable */
-	u64 minflt, majflt; /* reads answered from frames; others */
+	u32 nr_vmas;	    /* in i_mmap */
+	u32 nr_locked_vmas; /* of them with VM_LOCKED */
+	u32 nr_hinted_vmas; /* with VM_RAND_READ or VM_SEQ_READ */
+	u64 minflt, majflt; /* mm_account_fault() */
+	u64 nr_fills;	    /* mm_account_fill() */
+	u64 nr_cut_vmas;    /* mappings that truncations have cut */
+	u64 nr_mapped;	    /* pages in frames that some vma maps */
 
 	/* under the lock of the cache's readahead */
 	u32 nr_readahead; /* reads ahead that are under way */
@@ -379,6 +398,12 @@ struct file {
 	u64 ra_prev;	 /* last page read */
 	u32 wb_err_seen; /* errseq cursor */
 	u32 ra_mode;	 /* 0 normal, 1 random (none), 2 sequential (double) */
+
+	/* under LOCK_MM */
+	struct list_head vmas; /* mappings that came through it; mm.h */
+	/* atomic */
+	u32 nr_vmas;
+	u64 minflt, majflt; /* of those mappings */
 };
 
 void address_space_init(struct address_space *as, struct cache *cache,
@@ -411,6 +436,15 @@ void mapping_set_error(struct address_space *as, int err);
 
 #define CACHE_READ_MAX_PAGES 257
 
+/* Where the pages of an answer came from: what mm_account_fault() has to know.
+ * Pages of zeros that no extent was asked for came from nowhere. */
+struct read_fault {
+	u64 pgoff; /* first page */
+	u32 nr;
+	u32 nr_volume; /* of these had to come from the volume */
+	u32 nr_slot;   /* or from slots */
+};
+
 /*
  * A read's answer: pieces that lie in frames (pinned until cache_read_done())
  * or in the caller's bounce buffer, to be sent as they are.
@@ -421,7 +455,7 @@ struct cache_read {
 	u32 nr_iov;
 	u32 frames[CACHE_READ_MAX_PAGES]; /* pinned */
 	u32 nr_frames;
-	bool major; /* a page came from the volume or from a slot */
+	struct read_fault fault;
 };
 
 /*
