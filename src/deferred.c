@@ -234,9 +234,11 @@ static void retry_fallocate(struct pacer_item *item)
 		container_of(item, struct retry_fallocate, item);
 	struct session *s = session_of(r->req);
 	const struct late_fallocate *what = &r->what;
+	int err =
+		fs_fallocate(s->fs, what->fh, what->mode, what->pos, what->len);
 
-	reply_err(r->req, fs_fallocate(s->fs, what->fh, what->mode, what->pos,
-				       what->len));
+	/* it had its commit, and its request is not here any more */
+	reply_err(r->req, err == -ERESTART ? -ENOSPC : err);
 	free(r);
 	deferred_end(s);
 }
@@ -267,4 +269,90 @@ void defer_fallocate(fuse_req_t req, const struct late_fallocate *what)
 	r->what = *what;
 	deferred_begin(s);
 	fs_sync(s->fs, &r->done);
+}
+
+/* ---- a whole request again ---- */
+
+struct kept {
+	struct fs_done done;
+	struct pacer_item item;
+	struct session *session;
+	size_t len;
+	int rounds;
+	_Alignas(struct fuse_in_header) char request[];
+};
+
+static size_t kept_size(size_t len)
+{
+	return sizeof(struct kept) + len;
+}
+
+static void kept_end(struct kept *k)
+{
+	struct session *s = k->session;
+
+	unhold(s, kept_size(k->len));
+	free(k);
+	deferred_end(s);
+}
+
+/* In the retrier's thread, as these may wait for the device. */
+static void kept_serve(struct pacer_item *item)
+{
+	struct kept *k = container_of(item, struct kept, item);
+	struct session *s = k->session;
+
+	if (session_serve_kept(s, k->request, k->len)) {
+		kept_end(k);
+	} else if (++k->rounds < DEFERRED_ROUNDS) {
+		fs_sync(s->fs, &k->done);
+	} else {
+		session_refuse(s, k->request, -ENOSPC);
+		kept_end(k);
+	}
+}
+
+/* What failed may be what is pending, or the disk for a moment. */
+static void kept_after_commit(struct fs_done *done, int err)
+{
+	struct kept *k = container_of(done, struct kept, done);
+	struct pacer *p = k->session->retrier;
+
+	pacer_item_init(&k->item, kept_serve);
+	pacer_add(p, &k->item, err ? pacer_now(p) + DEFERRED_FAILED_NS : 0);
+}
+
+static bool may_keep(struct session *s, size_t len)
+{
+	bool may;
+
+	mutex_lock(&s->lock);
+	may = s->held_bytes + len <= DEFERRED_HELD_MAX;
+	if (may)
+		s->held_bytes += len;
+	mutex_unlock(&s->lock);
+	return may;
+}
+
+void defer_request(struct session *s, const void *request, size_t len)
+{
+	size_t size = kept_size(len);
+	struct kept *k;
+
+	if (!may_keep(s, size)) {
+		session_refuse(s, request, -ENOSPC);
+		return;
+	}
+	k = malloc(size);
+	if (!k) {
+		unhold(s, size);
+		session_refuse(s, request, -ENOMEM);
+		return;
+	}
+
+	*k = (struct kept){.session = s, .len = len};
+	k->done.fn = kept_after_commit;
+	memcpy(k->request, request, len);
+	deferred_begin(s);
+	fs_sync(s->fs, &k->done);
 }

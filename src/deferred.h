@@ -6,6 +6,8 @@
  *	a throttled write	defer_written()	when its pause is over
  *	a write without space	defer_retry()	after a commit and a second try
  *	fallocate without space	defer_fallocate()	the same
+ *	a change while too many are pending
+ *				defer_request()		the same
  *	a control file		defer_count()	when what it began is done
  *
  * Each request is answered exactly once, by whoever comes first to the end of
@@ -33,9 +35,9 @@ struct late_write {
 /* The longest pause of a throttled writer. */
 #define DEFERRED_PAUSE_MAX_NS (200 * NSEC_PER_MSEC)
 
-/* Data of writes held at once for their second try. Past it a write is cut to
- * DEFERRED_SHORT: it comes out short, and the rest is the program's to write
- * again. */
+/* Data of writes and whole requests held at once for their second try. Past it
+ * a write is cut to DEFERRED_SHORT: it comes out short, and the rest is the
+ * program's to write again. Other requests get ENOSPC. */
 #define DEFERRED_HELD_MAX ((u64)8 << 20)
 #define DEFERRED_SHORT ((size_t)64 << 10)
 
@@ -62,6 +64,15 @@ struct late_fallocate {
 
 /* Ask for a commit, which may free space; reserve once more; answer. */
 void defer_fallocate(fuse_req_t req, const struct late_fallocate *what);
+
+/* A request that may be served that often after commits, then it gets ENOSPC;
+ * so long after one that failed. */
+#define DEFERRED_ROUNDS 3
+#define DEFERRED_FAILED_NS NSEC_PER_SEC
+
+/* Keep a copy of a request that came to -ERESTART, ask for a commit, serve it
+ * from its beginning. */
+void defer_request(struct session *s, const void *request, size_t len);
 
 /* Wait until every answer has been given. Context: no worker runs. */
 void deferred_wait_all(struct session *s);

@@ -56,6 +56,25 @@ static bool crowded(struct fs *fs, u64 nr)
 	       (cache_metadata_over(fs->cache) ? OPS_OVER_SOFT : OPS_SOFT);
 }
 
+static bool full(struct fs *fs, u64 nr, bool frees)
+{
+	return nr >= hard_limit(fs) * (frees ? 2 : 1);
+}
+
+static int wait_for_room(struct fs *fs, bool frees)
+{
+	lock_assert_none();
+	for (int i = 0; i < WAIT_ROUNDS; i++) {
+		committer_wait(&fs->committer, mono_ns() + WAIT_NS);
+		if (fs_readonly(fs))
+			return -EROFS;
+		if (!committer_last_err(&fs->committer) ||
+		    !full(fs, oplist_nr(&fs->ops), frees))
+			return 0;
+	}
+	return -ENOSPC;
+}
+
 int fs_may_change(struct fs *fs, bool frees)
 {
 	u64 nr = oplist_nr(&fs->ops);
@@ -66,18 +85,9 @@ int fs_may_change(struct fs *fs, bool frees)
 		return 0;
 
 	committer_want(&fs->committer);
-	for (int i = 0; i < WAIT_ROUNDS; i++) {
-		if (nr < hard_limit(fs) * (frees ? 2 : 1))
-			return 0;
-		lock_assert_none();
-		committer_wait(&fs->committer, mono_ns() + WAIT_NS);
-		if (fs_readonly(fs))
-			return -EROFS;
-		if (!committer_last_err(&fs->committer))
-			return 0;
-		nr = oplist_nr(&fs->ops);
-	}
-	return -ENOSPC;
+	if (!full(fs, nr, frees))
+		return 0;
+	return fs->opt.patient ? wait_for_room(fs, frees) : -ERESTART;
 }
 
 /* ---- opening and closing ---- */

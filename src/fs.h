@@ -12,6 +12,12 @@
  * Threads: any, as FUSE calls them. Nothing is held on return. Errors: 0 or
  * -errno. Functions that take a struct fs_done answer later: at most once, from
  * another thread or before they return; they never block for it.
+ *
+ * -ERESTART from a function that changes names or attributes: more is pending
+ * than may be, and nothing has been done. fs_sync(), and when that is done the
+ * same again. With fs_options.patient the functions wait for commits
+ * themselves, a bounded time, and then say -ENOSPC: for callers that have a
+ * thread to spare.
  */
 #ifndef FOLIO_FS_H
 #define FOLIO_FS_H
@@ -37,6 +43,7 @@ struct fs_options {
 	u32 commit_secs; /* 0: no timer */
 	bool writeback;	 /* cache=writeback: the kernel owns size and times */
 	bool readonly;
+	bool patient;	    /* see -ERESTART below */
 	u64 knobs[KNOB_NR]; /* UINT64_MAX: the default */
 	/* one line for the log; level as syslog(3) */
 	void (*log)(void *arg, int level, const char *line);

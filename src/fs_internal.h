@@ -81,9 +81,9 @@ static inline bool fs_readonly(struct fs *fs)
 }
 
 /*
- * May a change begin? -EROFS, and after waiting a bounded time for commits
- * when too much is pending -ENOSPC. @frees: a removal, which is let through
- * longer. Context: no locks held.
+ * May a change begin? -EROFS, or -ERESTART when too much is pending (fs.h says
+ * what then). @frees: a removal, which is let through longer.
+ * Context: no locks held.
  */
 int fs_may_change(struct fs *fs, bool frees);
 

@@ -10,6 +10,11 @@
 void reply_err(fuse_req_t req, int err)
 {
 	lock_assert_none();
+	if (err == -ERESTART) {
+		session_again();
+		fuse_reply_none(req);
+		return;
+	}
 	(void)fuse_reply_err(req, -err);
 }
 

@@ -13,6 +13,7 @@
 
 #include "session.h"
 
+/* -ERESTART (src/fs.h) is no answer: the request will be served again. */
 void reply_err(fuse_req_t req, int err);
 void reply_none(fuse_req_t req);
 

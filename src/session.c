@@ -32,8 +32,10 @@ _Static_assert(SESSION_WORKERS > SESSION_MAX_BACKGROUND + 8,
 struct worker {
 	struct session *session;
 	pthread_t thread;
-	char *buf;  /* WORKER_BUF bytes, page-aligned */
-	size_t len; /* of the request in it */
+	char *buf;   /* page-aligned, but for a request that was kept */
+	size_t size; /* of it: WORKER_BUF, or no more than the request's */
+	size_t len;  /* of the request in it */
+	bool again;  /* it is to be served again */
 };
 
 static __thread struct worker *this_worker;
@@ -46,10 +48,16 @@ const struct fuse_in_header *session_request(void)
 void *session_scratch(size_t *ret_len)
 {
 	struct worker *w = this_worker;
-	size_t used = bytes_to_pages(w->len) << PAGE_SHIFT;
+	size_t used = min(bytes_to_pages(w->len) << PAGE_SHIFT, w->size);
 
-	*ret_len = WORKER_BUF - used;
+	*ret_len = w->size - used;
 	return w->buf + used;
+}
+
+void session_again(void)
+{
+	assert(this_worker);
+	this_worker->again = true;
 }
 
 /* ---- what INIT settles ---- */
@@ -216,21 +224,26 @@ static bool worker_receive(struct worker *w)
 	return true;
 }
 
+void session_refuse(struct session *s, const void *request, int err)
+{
+	const struct fuse_in_header *in = request;
+	struct fuse_out_header out = {
+		.len = sizeof(out), .error = err, .unique = in->unique};
+	struct iovec iov = {.iov_base = &out, .iov_len = sizeof(out)};
+
+	(void)session_writev(fuse_session_fd(s->fuse), &iov, 1, s);
+}
+
 /* Said once: whoever sends these may send many. */
 static void refuse_broken(struct worker *w)
 {
 	struct session *s = w->session;
 	const struct fuse_in_header *in = session_request();
-	struct fuse_out_header out = {.len = sizeof(out), .error = -EINVAL};
-	struct iovec iov = {.iov_base = &out, .iov_len = sizeof(out)};
 
 	if (!__atomic_exchange_n(&s->broken_seen, true, __ATOMIC_RELAXED))
 		log_msg(LOG_WARNING, "a broken request of %zu bytes", w->len);
-	if (w->len < sizeof(*in) || !wire_wants_reply(in))
-		return;
-
-	out.unique = in->unique;
-	(void)session_writev(fuse_session_fd(s->fuse), &iov, 1, s);
+	if (w->len >= sizeof(*in) && wire_wants_reply(in))
+		session_refuse(s, in, -EINVAL);
 }
 
 static void note_init(struct worker *w, const struct fuse_in_header *in)
@@ -241,10 +254,29 @@ static void note_init(struct worker *w, const struct fuse_in_header *in)
 	__atomic_store_n(&s->init_unique, in->unique, __ATOMIC_RELEASE);
 }
 
+static void process(struct worker *w)
+{
+	struct fuse_buf buf = {.mem = w->buf, .size = w->len};
+
+	fuse_session_process_buf(w->session->fuse, &buf);
+	lock_assert_none();
+}
+
+bool session_serve_kept(struct session *s, void *request, size_t len)
+{
+	struct worker w = {
+		.session = s, .buf = request, .size = len, .len = len};
+
+	assert(!this_worker);
+	this_worker = &w;
+	process(&w);
+	this_worker = NULL;
+	return !w.again;
+}
+
 static void worker_serve(struct worker *w)
 {
 	const struct fuse_in_header *in = session_request();
-	struct fuse_buf buf = {.mem = w->buf, .size = w->len};
 	bool init;
 
 	if (wire_check(w->buf, w->len)) {
@@ -255,8 +287,10 @@ static void worker_serve(struct worker *w)
 	init = in->opcode == FUSE_INIT && !w->session->init_unique;
 	if (init)
 		note_init(w, in);
-	fuse_session_process_buf(w->session->fuse, &buf);
-	lock_assert_none();
+	w->again = false;
+	process(w);
+	if (w->again)
+		defer_request(w->session, w->buf, w->len);
 	if (init)
 		notify(w->session->ready_fd);
 }
@@ -292,6 +326,7 @@ static int workers_new(struct session *s)
 	for (unsigned i = 0; i < SESSION_WORKERS; i++) {
 		s->workers[i].session = s;
 		s->workers[i].buf = bufs + i * WORKER_BUF;
+		s->workers[i].size = WORKER_BUF;
 	}
 	return 0;
 }

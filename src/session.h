@@ -64,7 +64,7 @@ struct session {
 	struct mutex lock;
 	struct waitq idle; /* nr_deferred became 0 */
 	u64 nr_deferred;
-	u64 held_bytes; /* data of writes that are to be tried again */
+	u64 held_bytes; /* of writes and requests to be tried again */
 	struct list_head open_controls; /* src/ops_control.c */
 	u64 next_control_fh;
 
@@ -142,5 +142,18 @@ static inline const void *session_argument(void)
 /* Memory behind this worker's request, page-aligned. It is the worker's until
  * the operation returns. */
 void *session_scratch(size_t *ret_len);
+
+/* Too much is pending for this request: it is to be served from its beginning
+ * after a commit. The caller answers nothing. */
+void session_again(void);
+
+/* ---- for src/deferred.c ---- */
+
+/* Serve a request that was kept, in a thread that is no worker.
+ * Return: false: it is to be served again. */
+bool session_serve_kept(struct session *s, void *request, size_t len);
+
+/* Answer a request that is not being served with @err, a -errno. */
+void session_refuse(struct session *s, const void *request, int err);
 
 #endif

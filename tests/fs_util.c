@@ -50,6 +50,7 @@ void test_fs_open(struct test_fs *t)
 		.cache_max = t->cache_size * 4,
 		.commit_secs = t->commit_secs,
 		.writeback = t->writeback,
+		.patient = !t->impatient,
 		.log = log_line,
 		.log_arg = t,
 	};

@@ -14,7 +14,8 @@ struct test_fs {
 	u64 volume_size;    /* bytes, for creation; 0: unbounded */
 	u32 commit_secs;
 	bool writeback;
-	bool loud; /* log lines to stderr */
+	bool impatient; /* as under FUSE: -ERESTART */
+	bool loud;	/* log lines to stderr */
 };
 
 extern const struct fs_cred test_cred; /* uid 1000, gid 1000 */

@@ -30,6 +30,7 @@ static void open_fs(void)
 		.cache_size = cache_size,
 		.cache_max = 64 << 20,
 		.commit_secs = 0,
+		.patient = true,
 	};
 	struct volume_options vopt = {0};
 	struct volume *v;

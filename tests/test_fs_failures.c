@@ -296,7 +296,8 @@ END_TEST
 START_TEST(a_cache_that_is_too_small_is_refused)
 {
 	struct volume_options vo = {.create = true};
-	struct fs_options fo = {.cache_size = PAGE_SIZE};
+	struct fs_options fo = {.cache_size = PAGE_SIZE,
+				 .patient = true};
 	struct volume *v;
 	struct fs *fs;
 	char err[256];

@@ -9,14 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <pthread.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
 
 #include "fs_util.h"
 #include "tmpdir.h"
-#include "vfs.h"
+#include "wal_gate.h"
 
 #define NR_NAMES 9
 #define NR_NODES 160
@@ -896,64 +896,20 @@ END_TEST
 
 /* ---- a commit held in flight ---- */
 
-/* The next write to the WAL waits while @hold is set, then answers @code. */
-static struct {
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool hold, held;
-	int code;
-} gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0};
-
-static int wait_at_gate(void *arg, const struct vfs_event *ev)
-{
-	int code;
-
-	(void)arg;
-	if (ev->op != VFS_WRITE || !ev->wal)
-		return SQLITE_OK;
-	(void)pthread_mutex_lock(&gate.lock);
-	if (gate.hold) {
-		gate.held = true;
-		(void)pthread_cond_broadcast(&gate.changed);
-	}
-	while (gate.hold)
-		(void)pthread_cond_wait(&gate.changed, &gate.lock);
-	code = gate.code;
-	gate.code = SQLITE_OK;
-	(void)pthread_mutex_unlock(&gate.lock);
-	return code;
-}
-
-/* Something is cut, and its COMMIT is not through. */
 static void hold_a_commit(void)
 {
-	(void)pthread_mutex_lock(&gate.lock);
-	gate.hold = true;
-	gate.held = false;
-	(void)pthread_mutex_unlock(&gate.lock);
+	wal_gate_shut();
 	while (!change_something())
 		;
 	fs_want_commit(m.t.fs);
-	(void)pthread_mutex_lock(&gate.lock);
-	while (!gate.held)
-		(void)pthread_cond_wait(&gate.changed, &gate.lock);
-	(void)pthread_mutex_unlock(&gate.lock);
-}
-
-static void let_go(int code)
-{
-	(void)pthread_mutex_lock(&gate.lock);
-	gate.hold = false;
-	gate.code = code;
-	(void)pthread_cond_broadcast(&gate.changed);
-	(void)pthread_mutex_unlock(&gate.lock);
+	wal_gate_wait();
 }
 
 /* What is changed in the moment of a commit, be it that this goes through or
  * fails, is as if there were none. */
 START_TEST(names_follow_the_model_beside_a_commit_in_flight)
 {
-	vfs_set_hook(wait_at_gate, NULL);
+	wal_gate_set();
 	start(300 + (u64)_i);
 	for (u64 i = 0; i < test_rounds(60); i++) {
 		u64 nr = rng_range(&m.rng, 1, 60);
@@ -965,7 +921,7 @@ START_TEST(names_follow_the_model_beside_a_commit_in_flight)
 		for (u64 k = 0; k < nr; k++)
 			step_without_waiting();
 		compare_tree(0, 7);
-		let_go(rng_one_in(&m.rng, 2) ? SQLITE_FULL : SQLITE_OK);
+		wal_gate_open(rng_one_in(&m.rng, 2) ? SQLITE_FULL : SQLITE_OK);
 		nr = rng_below(&m.rng, 20);
 		for (u64 k = 0; k < nr; k++)
 			step_without_waiting();
@@ -976,7 +932,7 @@ START_TEST(names_follow_the_model_beside_a_commit_in_flight)
 			remount();
 	}
 	finish();
-	vfs_set_hook(NULL, NULL);
+	wal_gate_remove();
 }
 END_TEST
 

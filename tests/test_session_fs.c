@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "log.h"
 #include "test.h"
 #include "tmpdir.h"
+#include "wal_gate.h"
 
 static struct test_fs tfs;
 static struct control *control;
@@ -49,6 +51,7 @@ static void setup(void)
 	log_from_libfuse();
 	tmpdir_make();
 	test_fs_init(&tfs);
+	tfs.impatient = true;
 	begin();
 }
 
@@ -308,7 +311,6 @@ START_TEST(a_full_volume_says_so_and_works_on_after_a_removal)
 	end();
 	tmpdir_remove();
 	tmpdir_make();
-	test_fs_init(&tfs);
 	tfs.volume_size = 8 << 20;
 	begin();
 
@@ -331,6 +333,156 @@ START_TEST(a_full_volume_says_so_and_works_on_after_a_removal)
 		ck_assert_int_gt(ret, 0);
 	}
 	ck_assert_int_eq(answer(peer_send_fsync(&peer, file2, fh2)), 0);
+}
+END_TEST
+
+/* So many records there may be while bookkeeping takes more than its share. */
+#define CROWD 4096
+#define NR_LATE 40 /* more than there are workers */
+
+static u64 send_mknod(u64 parent, int i)
+{
+	struct fuse_mknod_in in = {.mode = S_IFREG | 0644};
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "n%d", i);
+	return peer_send(&peer, FUSE_MKNOD, parent, &in, sizeof(in), name,
+			 strlen(name) + 1);
+}
+
+static u64 send_setxattr(u64 ino)
+{
+	static const char text[] = "user.late\0value";
+	struct fuse_setxattr_in in = {.size = 5};
+
+	return peer_send(&peer, FUSE_SETXATTR, ino, &in,
+			 FUSE_COMPAT_SETXATTR_IN_SIZE, text, sizeof(text) - 1);
+}
+
+static u64 send_truncate(u64 ino, u64 size)
+{
+	struct fuse_setattr_in in = {.valid = FATTR_SIZE, .size = size};
+
+	return peer_send(&peer, FUSE_SETATTR, ino, &in, sizeof(in), NULL, 0);
+}
+
+/* Stop the committer, and fill the list of operations.
+ * Return: how many names there are in @dir then. */
+static int fill_the_list(u64 dir)
+{
+	struct fs_stat st = {0};
+	int nr = 0;
+
+	wal_gate_shut();
+	fs_want_commit(tfs.fs);
+	wal_gate_wait();
+	cache_charge(fs_cache(tfs.fs), (s64)tfs.cache_size);
+	while (st.nr_ops_pending < CROWD) {
+		ck_assert_int_eq(answer(send_mknod(dir, nr++)), 0);
+		fs_stat(tfs.fs, &st);
+	}
+	return nr;
+}
+
+static void begin_with_gate(void)
+{
+	end();
+	wal_gate_set();
+	begin();
+}
+
+static void end_with_gate(void)
+{
+	end();
+	wal_gate_remove();
+	begin();
+}
+
+START_TEST(a_full_list_of_operations_holds_up_nobody_but_those_who_change)
+{
+	u64 late[NR_LATE], attr, cut, file, dir, fh;
+	struct fuse_attr_out out;
+	char buf[8], name[16];
+	int nr;
+
+	begin_with_gate();
+	dir = mkdir_at(FS_ROOT_INO, "dir");
+	file = create(FS_ROOT_INO, "file", &fh);
+	ck_assert_int_eq(peer_write(&peer, file, fh, 0, "content", 7), 7);
+	nr = fill_the_list(dir);
+
+	for (int i = 0; i < NR_LATE; i++)
+		late[i] = send_mknod(dir, nr + i);
+	attr = send_setxattr(file);
+	cut = send_truncate(file, 9);
+	for (int i = 0; i < 50; i++) {
+		ck_assert_int_eq(peer_getattr(&peer, file, &out), 0);
+		ck_assert_uint_eq(out.attr.size, 7);
+		ck_assert_int_eq(
+			peer_read(&peer, FUSE_READ, file, fh, 0, buf, 8), 7);
+		ck_assert_int_eq(memcmp(buf, "content", 7), 0);
+	}
+	for (int i = 0; i < NR_LATE; i++)
+		ck_assert(!peer_answered(&peer, late[i]));
+	ck_assert(!peer_answered(&peer, attr) && !peer_answered(&peer, cut));
+
+	wal_gate_open(0);
+	for (int i = 0; i < NR_LATE; i++)
+		ck_assert_int_eq(answer(late[i]), 0);
+	ck_assert_int_eq(answer(attr), 0);
+	ck_assert_int_eq(answer(cut), 0);
+	(void)snprintf(name, sizeof(name), "n%d", nr + NR_LATE - 1);
+	(void)lookup(dir, name);
+	ck_assert_int_eq(peer_getattr(&peer, file, &out), 0);
+	ck_assert_uint_eq(out.attr.size, 9);
+	ck_assert_int_eq(fs_getxattr(tfs.fs, file, "user.late", buf, 8), 5);
+	cache_charge(fs_cache(tfs.fs), -(s64)tfs.cache_size);
+	end_with_gate();
+}
+END_TEST
+
+/* Nobody can say whether it will go on: the mount ends, and all is there. */
+START_TEST(the_session_ends_with_changes_that_wait)
+{
+	u64 dir;
+	int nr;
+
+	begin_with_gate();
+	dir = mkdir_at(FS_ROOT_INO, "dir");
+	nr = fill_the_list(dir);
+	for (int i = 0; i < NR_LATE; i++)
+		(void)send_mknod(dir, nr + i);
+	ck_assert_int_eq(peer_getattr(&peer, dir, NULL), 0);
+	wal_gate_open(0);
+	cache_charge(fs_cache(tfs.fs), -(s64)tfs.cache_size);
+	end_with_gate();
+	(void)lookup(lookup(FS_ROOT_INO, "dir"), "n1000");
+}
+END_TEST
+
+/* What a commit that failed gives back is room for one or two at most. */
+START_TEST(commits_that_fail_tell_a_full_list_no_space)
+{
+	u64 dir, late[NR_LATE];
+	int nr;
+
+	begin_with_gate();
+	dir = mkdir_at(FS_ROOT_INO, "dir");
+	nr = fill_the_list(dir);
+	for (int i = 0; i < NR_LATE; i++)
+		late[i] = send_mknod(dir, nr + i);
+	/* removals are let through longer */
+	ck_assert_int_eq(unlink_at(dir, "n0"), 0);
+	wal_gate_fail(SQLITE_FULL);
+	for (int i = 0; i < NR_LATE; i++) {
+		int err = answer(late[i]);
+
+		ck_assert(err == -ENOSPC || (!err && i < 2));
+	}
+	wal_gate_open(SQLITE_OK);
+	ck_assert_int_eq(answer(send_mknod(dir, nr + NR_LATE)), 0);
+	cache_charge(fs_cache(tfs.fs), -(s64)tfs.cache_size);
+	end_with_gate();
 }
 END_TEST
 
@@ -481,6 +633,11 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_late_write_needs_no_handle);
 	tcase_add_test(tc, late_writes_side_by_side_make_the_whole_file);
 	tcase_add_test(tc, a_full_volume_says_so_and_works_on_after_a_removal);
+	tcase_add_test(
+		tc,
+		a_full_list_of_operations_holds_up_nobody_but_those_who_change);
+	tcase_add_test(tc, the_session_ends_with_changes_that_wait);
+	tcase_add_test(tc, commits_that_fail_tell_a_full_list_no_space);
 	tcase_add_test(tc, control_files_are_read_while_all_else_goes_on);
 	tcase_add_test(tc, nonsense_leaves_a_sound_volume);
 	return suite;
