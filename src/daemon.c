@@ -256,6 +256,7 @@ static int open_session(struct daemon *d)
 		.fs = d->fs,
 		.control = d->control,
 		.writeback = d->opt->cache == CACHE_MODE_WRITEBACK,
+		.own = d->opt->cache == CACHE_MODE_OWN,
 		.debug = d->opt->debug,
 		.mount_options = list,
 		.fsname = fsname(d),
@@ -287,11 +288,12 @@ static int mount_it(struct daemon *d)
 /* As far as we may: an ordinary user may not, and older kernels lack one. */
 static void tune_kernel(const struct daemon *d)
 {
+	bool own = d->opt->cache == CACHE_MODE_OWN;
 	struct mount_dev dev;
 	int err = mountinfo_dev(MOUNTINFO_PATH, d->mountpoint, &dev);
 
 	if (!err)
-		err = bdi_tune("/sys/class/bdi", &dev, READ_AHEAD_KB,
+		err = bdi_tune("/sys/class/bdi", &dev, own ? 0 : READ_AHEAD_KB,
 			       min(d->opt->cache_size / 4, MAX_KERNEL_DIRTY));
 	if (err)
 		log_msg(LOG_DEBUG,
@@ -358,8 +360,12 @@ static int wait_ready(struct daemon *d)
 	do
 		event = wait_event(d, true);
 	while (event == EVENT_CHILD);
-	if (event == EVENT_READY ||
-	    (event == EVENT_ENDED && was_ready(d)))
+	if (session_unfit(d->session)) {
+		log_msg(LOG_ERR, "cache=own: the kernel is too old for it, "
+				 "Linux 6.6 is the first that can");
+		return -EIO;
+	}
+	if (event == EVENT_READY || (event == EVENT_ENDED && was_ready(d)))
 		return 0;
 
 	log_msg(LOG_ERR, "%s: %s", d->mountpoint,

@@ -18,11 +18,23 @@
  * What the kernel has cached stays good across opens. FLUSH would only make
  * each close(2) a request: in write-through mode it has nothing to tell, and
  * in writeback mode the kernel sends it all the same, for the errors.
+ *
+ * In own mode read(2) and write(2) pass the kernel's cache by, and what is
+ * mapped stays in it until it is taken back: keep_cache all the same, or each
+ * open(2) would drop what others have mapped. Parallel writes: two writers of
+ * one file do not wait for each other, unless they make it longer.
  */
-static void set_open_flags(struct fuse_file_info *fi)
+static void set_open_flags(const struct session *s, struct fuse_file_info *fi)
 {
 	fi->keep_cache = 1;
 	fi->noflush = 1;
+	if (!s->own)
+		return;
+
+	fi->direct_io = 1;
+#ifdef HAVE_STRUCT_FUSE_FILE_INFO_PARALLEL_DIRECT_WRITES
+	fi->parallel_direct_writes = 1;
+#endif
 }
 
 /*
@@ -66,7 +78,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		reply_err(req, err);
 		return;
 	}
-	set_open_flags(fi);
+	set_open_flags(session_of(req), fi);
 	reply_open(req, fi);
 }
 
@@ -85,7 +97,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		reply_err(req, err);
 		return;
 	}
-	set_open_flags(fi);
+	set_open_flags(session_of(req), fi);
 	reply_create(req, &st, fi);
 }
 
@@ -103,7 +115,7 @@ void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode,
 		reply_err(req, err);
 		return;
 	}
-	set_open_flags(fi);
+	set_open_flags(session_of(req), fi);
 	reply_create(req, &st, fi);
 }
 

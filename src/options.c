@@ -159,9 +159,12 @@ static int set_mode(struct parse *p, const struct option_row *row,
 		*ret_mode = CACHE_MODE_KERNEL;
 	else if (!strcmp(text, "writeback"))
 		*ret_mode = CACHE_MODE_WRITEBACK;
+	else if (!strcmp(text, "own"))
+		*ret_mode = CACHE_MODE_OWN;
 	else
 		return refuse(p,
-			      "%s=%s: unknown, kernel or writeback is wanted",
+			      "%s=%s: unknown, kernel, writeback or own is "
+			      "wanted",
 			      row->name, text);
 	return 0;
 }

@@ -23,6 +23,7 @@
 enum cache_mode {
 	CACHE_MODE_KERNEL,
 	CACHE_MODE_WRITEBACK,
+	CACHE_MODE_OWN,
 };
 
 /* No such option was given: whoever uses the value has its own default. */
@@ -37,7 +38,7 @@ enum option_kind {
 	OPTION_MEMORY, /* the same, or a percentage of the machine's memory */
 	OPTION_SECONDS,
 	OPTION_NUMBER,
-	OPTION_MODE, /* kernel, writeback */
+	OPTION_MODE, /* kernel, writeback, own */
 	OPTION_TEXT,
 };
 #define OPTION_C_FLAG bool
@@ -57,7 +58,7 @@ enum option_kind {
 	X(cache_size, MEMORY, 256 << 10, OPTION_SIZE_MOST,                  \
 	  "memory for the cache (1/8 of the machine's, 64M to 4G)")         \
 	X(cache, MODE, 0, 0,                                                \
-	  "kernel or writeback: who gathers writes (kernel)")               \
+	  "kernel, writeback or own: whose cache it is (kernel)")           \
 	X(commit, SECONDS, 0, 86400,                                        \
 	  "longest time between commits, 0: never by itself (5)")           \
 	X(swap_size, MEMORY, 0, UINT64_MAX,                                 \

@@ -72,6 +72,16 @@ static void dont_want(struct fuse_conn_info *conn, unsigned flags)
 	conn->want &= ~flags;
 }
 
+/* Without readahead a fault is a READ of one page: the kernel's copies are
+ * those pages alone that a program has touched. */
+static void init_own(struct fuse_conn_info *conn)
+{
+#if HAVE_DECL_FUSE_CAP_DIRECT_IO_ALLOW_MMAP
+	want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
+#endif
+	conn->max_readahead = 0;
+}
+
 /*
  * AUTO_INVAL_DATA would drop a file's pages from the kernel's cache, mapped
  * ones as well, when a GETATTR after a write(2) shows a new mtime. We are the
@@ -91,6 +101,8 @@ void session_init_conn(struct session *s, struct fuse_conn_info *conn)
 			   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS);
 	if (s->writeback)
 		want(conn, FUSE_CAP_WRITEBACK_CACHE);
+	if (s->own)
+		init_own(conn);
 
 	conn->max_write = min(conn->max_write, (unsigned)SESSION_MAX_WRITE);
 	conn->max_background = SESSION_MAX_BACKGROUND;
@@ -121,6 +133,36 @@ static void amend_init_reply(struct session *s, const struct iovec *iov,
 
 	init = iov[1].iov_base;
 	init->flags |= (u32)s->init_flags & AMENDED_FLAGS;
+	if (s->own) {
+		init->flags |= FUSE_INIT_EXT;
+		init->flags2 |= WIRE_DIRECT_IO_ALLOW_MMAP >> 32;
+	}
+}
+
+/*
+ * Writers of one file need not wait for each other. Whoever answers that
+ * a file is open is at that request: it is the one in its buffer.
+ */
+static void amend_open_reply(struct session *s, const struct iovec *iov,
+			     int count)
+{
+#ifndef HAVE_STRUCT_FUSE_FILE_INFO_PARALLEL_DIRECT_WRITES
+	const struct fuse_out_header *out = iov[0].iov_base;
+	const struct fuse_in_header *in;
+	u32 *flags;
+
+	if (!s->own || !this_worker || out->error || count != 2)
+		return;
+	in = session_request();
+	if (out->unique != in->unique)
+		return;
+
+	flags = wire_open_flags(in->opcode, iov[1].iov_base, iov[1].iov_len);
+	if (flags && !control_owns(in->nodeid))
+		*flags |= FOPEN_PARALLEL_DIRECT_WRITES;
+#else
+	(void)s, (void)iov, (void)count;
+#endif
 }
 
 /*
@@ -151,6 +193,7 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count, void *arg)
 	ssize_t ret;
 
 	amend_init_reply(arg, iov, count);
+	amend_open_reply(arg, iov, count);
 	ret = send_iov(fd, iov, count);
 	/* The mount is gone, or the other end. libfuse would complain of it;
 	 * ENOENT, for an interrupted request, it expects. */
@@ -246,12 +289,16 @@ static void refuse_broken(struct worker *w)
 		session_refuse(s, in, -EINVAL);
 }
 
-static void note_init(struct worker *w, const struct fuse_in_header *in)
+/* Return: whether the kernel offers what we cannot do without. If not, INIT is
+ * refused, and with it every later request of this mount. */
+static bool note_init(struct worker *w, const struct fuse_in_header *in)
 {
 	struct session *s = w->session;
 
 	s->init_flags = wire_init_flags(w->buf, w->len);
 	__atomic_store_n(&s->init_unique, in->unique, __ATOMIC_RELEASE);
+	s->unfit = s->own && !(s->init_flags & WIRE_DIRECT_IO_ALLOW_MMAP);
+	return !s->unfit;
 }
 
 static void process(struct worker *w)
@@ -285,12 +332,14 @@ static void worker_serve(struct worker *w)
 	}
 
 	init = in->opcode == FUSE_INIT && !w->session->init_unique;
-	if (init)
-		note_init(w, in);
-	w->again = false;
-	process(w);
-	if (w->again)
-		defer_request(w->session, w->buf, w->len);
+	if (init && !note_init(w, in)) {
+		session_refuse(w->session, in, -EPROTONOSUPPORT);
+	} else {
+		w->again = false;
+		process(w);
+		if (w->again)
+			defer_request(w->session, w->buf, w->len);
+	}
 	if (init)
 		notify(w->session->ready_fd);
 }
@@ -468,6 +517,7 @@ int session_new(const struct session_config *cfg, struct session **ret)
 	s->fs = cfg->fs;
 	s->control = cfg->control;
 	s->writeback = cfg->writeback;
+	s->own = cfg->own;
 	mutex_init(&s->lock, LOCK_LEAF, "session");
 	waitq_init(&s->idle);
 	list_init(&s->open_controls);
@@ -552,6 +602,11 @@ void session_cut(struct session *s)
 	(void)close(fds[0]);
 	(void)dup3(fds[1], fuse_session_fd(s->fuse), O_CLOEXEC);
 	(void)close(fds[1]);
+}
+
+bool session_unfit(const struct session *s)
+{
+	return s->unfit;
 }
 
 int session_ready_fd(const struct session *s)

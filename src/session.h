@@ -52,6 +52,7 @@ struct session {
 	struct fs *fs;
 	struct control *control;
 	bool writeback; /* cache=writeback */
+	bool own;	/* cache=own */
 	struct fuse_session *fuse;
 	struct pacer *pacer;   /* delayed answers */
 	struct pacer *retrier; /* second tries: may wait for the device */
@@ -73,12 +74,14 @@ struct session {
 	u64 init_unique; /* of the INIT request in flight */
 	u64 init_flags;	 /* what it offers */
 	bool broken_seen;
+	bool unfit; /* the kernel lacks what cache=own needs */
 };
 
 struct session_config {
 	struct fs *fs;
 	struct control *control;
 	bool writeback;
+	bool own;
 	bool debug; /* libfuse logs every request */
 	/* Options for mount(2) and libfuse, "a,b=c"; may be NULL. */
 	const char *mount_options;
@@ -105,6 +108,10 @@ int session_start(struct session *s);
 /* Readable once, for ever, after it has happened. */
 int session_ready_fd(const struct session *s);
 int session_ended_fd(const struct session *s);
+
+/* Is the kernel too old for cache=own? It was refused the mount then.
+ * Context: ready or ended. */
+bool session_unfit(const struct session *s);
 
 /* Wait until no request is being served and none is waiting, at most
  * @timeout_ms: what the kernel has sent already is to be served. */

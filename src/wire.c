@@ -154,6 +154,21 @@ u64 wire_init_flags(const void *buf, size_t len)
 	return flags;
 }
 
+u32 *wire_open_flags(u32 opcode, void *answer, size_t len)
+{
+	size_t pos = opcode == FUSE_OPEN ? 0 : sizeof(struct fuse_entry_out);
+	struct fuse_open_out *out;
+
+	if (opcode != FUSE_OPEN && opcode != FUSE_CREATE &&
+	    opcode != FUSE_TMPFILE)
+		return NULL;
+	if (len != pos + sizeof(*out))
+		return NULL;
+
+	out = (void *)((char *)answer + pos);
+	return &out->open_flags;
+}
+
 const struct fuse_direntplus *wire_next_direntplus(const void *buf, size_t len,
 						   size_t *pos)
 {

@@ -29,6 +29,16 @@ bool wire_wants_reply(const struct fuse_in_header *in);
  */
 u64 wire_init_flags(const void *buf, size_t len);
 
+/* Feature 36 of INIT, Linux 6.6: files open for direct I/O can be mapped
+ * shared. The headers of older systems do not name it. */
+#define WIRE_DIRECT_IO_ALLOW_MMAP (1ull << 36)
+
+/*
+ * The open flags in an answer of @len bytes to @opcode, header apart: where
+ * they stand, or NULL when it is no answer that opens a file.
+ */
+u32 *wire_open_flags(u32 opcode, void *answer, size_t len);
+
 /* The next entry of a READDIRPLUS answer, NULL behind the last. */
 const struct fuse_direntplus *wire_next_direntplus(const void *buf, size_t len,
 						   size_t *pos);

@@ -41,12 +41,13 @@ void peer_open(struct peer *p, const struct session_config *cfg)
 }
 
 void peer_init(struct peer *p, const struct session_config *cfg, u32 minor,
-	       u32 flags)
+	       u64 flags)
 {
 	struct fuse_init_in in = {.major = 7,
 				  .minor = minor,
 				  .max_readahead = 128 << 10,
-				  .flags = flags};
+				  .flags = (u32)flags,
+				  .flags2 = (u32)(flags >> 32)};
 
 	peer_open(p, cfg);
 	ck_assert_int_eq(peer_call(p, FUSE_INIT, 0, &in, sizeof(in), NULL, 0,

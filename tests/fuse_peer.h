@@ -47,9 +47,10 @@ struct peer {
 /* A session over a socket pair, its workers running; nothing is sent yet. */
 void peer_open(struct peer *p, const struct session_config *cfg);
 
-/* The same, and INIT with @flags of a kernel of protocol 7.@minor. */
+/* The same, and INIT with @flags of a kernel of protocol 7.@minor; above the
+ * 32nd they are the second half. */
 void peer_init(struct peer *p, const struct session_config *cfg, u32 minor,
-	       u32 flags);
+	       u64 flags);
 
 /* End the session. The socket may be closed already. */
 void peer_close(struct peer *p);

@@ -84,4 +84,9 @@ run 'unmount, check, mount with cache=writeback' t_remount \
 	cache_size=64M,cache=writeback
 run 'writeback: fio writes and verifies by psync and mmap at once' t_write
 run 'writeback: each engine reads what the other wrote' t_cross
+run 'unmount, check, mount with cache=own' t_remount \
+	cache_size=64M,cache=own
+run 'own: each engine reads what the other wrote' t_cross
+run 'own: fio writes and verifies by psync and mmap at once' t_write
+run 'own: each engine writes over what the other wrote' t_overwrite
 finish

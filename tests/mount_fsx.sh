@@ -49,4 +49,7 @@ run 'cache=kernel, a small cache, commits all the time' \
 run 'cache=writeback' t_fsx cache_size=64M,cache=writeback
 run 'cache=writeback, a small cache, no commits by time' \
 	t_fsx cache_size=4M,cache=writeback,commit=0
+run 'cache=own' t_fsx cache_size=64M,cache=own
+run 'cache=own, a small cache, commits all the time' \
+	t_fsx cache_size=4M,cache=own,commit=1
 finish

@@ -268,7 +268,7 @@ t_options()
 		cache_size=0 cache_size=-1 cache_size=1 cache_size=12Q \
 		cache_size=12MM cache_size=M cache_size=1e9 cache_size=101% \
 		cache_size=99999999999999999999 cache_size=8000000000G \
-		cache=own cache=nosuch cache= cache commit commit=x \
+		cache=OWN cache=nosuch cache= cache commit commit=x \
 		commit=-1 commit=1.5 commit=99999999999 swappiness=201 \
 		swappiness=-1 swappiness=x readahead=x readahead=1T \
 		dirty_bytes=x dirty_background_bytes=-5 dirty_expire=never \

@@ -99,6 +99,11 @@ START_TEST(every_option_arrives_where_it_belongs)
 	ck_assert_uint_eq(opt.readahead, 0);
 	ck_assert_str_eq(opt.fsname, "a,b\\c");
 	ck_assert_str_eq(opt.mountpoint, "m");
+
+	parses("foliofs v m -o cache=own");
+	ck_assert_int_eq(opt.cache, CACHE_MODE_OWN);
+	parses("foliofs v m -o cache=own,cache=kernel");
+	ck_assert_int_eq(opt.cache, CACHE_MODE_KERNEL);
 }
 END_TEST
 
@@ -178,7 +183,7 @@ static const struct {
 	{"foliofs v m -o nonsense", "unknown option: nonsense"},
 	{"foliofs v m -o atomic", "unknown option: atomic"},
 	{"foliofs v m -o swap=/x", "unknown option: swap"},
-	{"foliofs v m -o cache=own", "cache=own: unknown"},
+	{"foliofs v m -o cache=Own", "cache=Own: unknown"},
 	{"foliofs v m -o cache", "cache: a value is wanted"},
 	{"foliofs v m -o cache=", "cache=: unknown"},
 	{"foliofs v m -o Create", "unknown option: Create"},

@@ -61,6 +61,20 @@ static void teardown(void)
 
 /* ---- INIT ---- */
 
+static bool readable(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+	return poll(&pfd, 1, 0) == 1;
+}
+
+static void wait_readable(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+	ck_assert_int_eq(poll(&pfd, 1, 60000), 1);
+}
+
 START_TEST(init_agrees_on_what_the_design_says)
 {
 	u32 flags = peer.init.flags;
@@ -94,6 +108,82 @@ START_TEST(writeback_mode_asks_for_the_kernels_cache)
 }
 END_TEST
 
+#define OWN_INIT_FLAGS (PEER_INIT_FLAGS | WIRE_DIRECT_IO_ALLOW_MMAP)
+
+START_TEST(own_mode_asks_for_mapping_without_readahead)
+{
+	cfg.own = true;
+	peer_init(&peer, &cfg, 39, OWN_INIT_FLAGS);
+	ck_assert(peer.init.flags & FUSE_INIT_EXT);
+	ck_assert_uint_eq(peer.init.flags2, WIRE_DIRECT_IO_ALLOW_MMAP >> 32);
+	ck_assert_uint_eq(peer.init.max_readahead, 0);
+	ck_assert(!(peer.init.flags & FUSE_WRITEBACK_CACHE));
+	ck_assert(!(peer.init.flags & FUSE_AUTO_INVAL_DATA));
+	ck_assert(peer.init.flags & FUSE_EXPLICIT_INVAL_DATA);
+	ck_assert(!session_unfit(peer.session));
+	peer_close(&peer);
+}
+END_TEST
+
+START_TEST(other_modes_do_not_ask_for_it)
+{
+	peer_init(&peer, &cfg, 39, OWN_INIT_FLAGS);
+	ck_assert(!(peer.init.flags2 & (WIRE_DIRECT_IO_ALLOW_MMAP >> 32)));
+	ck_assert_uint_eq(peer.init.max_readahead, 128 << 10);
+	peer_close(&peer);
+}
+END_TEST
+
+START_TEST(own_mode_refuses_a_kernel_that_cannot_map)
+{
+	struct fuse_init_in in = {
+		.major = 7, .minor = 38, .flags = (u32)PEER_INIT_FLAGS};
+
+	cfg.own = true;
+	peer_open(&peer, &cfg);
+	ck_assert_int_eq(peer_call(&peer, FUSE_INIT, 0, &in, sizeof(in), NULL,
+				   0, NULL, 0),
+			 -EPROTONOSUPPORT);
+	wait_readable(session_ready_fd(peer.session));
+	ck_assert(session_unfit(peer.session));
+	ck_assert_int_eq(peer_getattr(&peer, FS_ROOT_INO, NULL), -EIO);
+	peer_close(&peer);
+}
+END_TEST
+
+START_TEST(own_mode_opens_files_for_direct_io_with_parallel_writes)
+{
+	struct fuse_create_in create = {.flags = O_RDWR, .mode = S_IFREG};
+	u32 want = FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | FOPEN_NOFLUSH |
+		   FOPEN_PARALLEL_DIRECT_WRITES;
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} made;
+	struct fuse_open_out out;
+
+	cfg.own = true;
+	peer_init(&peer, &cfg, 39, OWN_INIT_FLAGS);
+	ck_assert_int_eq(
+		peer_open_file(&peer, FUSE_OPEN, FAKE_FILE, O_RDWR, &out), 0);
+	ck_assert_uint_eq(out.open_flags, want);
+	ck_assert_int_eq(peer_call(&peer, FUSE_CREATE, FS_ROOT_INO, &create,
+				   sizeof(create), "new", 4, &made,
+				   sizeof(made)),
+			 0);
+	ck_assert_uint_eq(made.open.open_flags, want);
+	/* nothing else is changed by the way */
+	ck_assert_int_eq(
+		peer_open_file(&peer, FUSE_OPENDIR, FS_ROOT_INO, 0, &out), 0);
+	ck_assert_uint_eq(out.open_flags, FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR);
+	ck_assert_int_eq(peer_open_file(&peer, FUSE_OPEN, FAKE_CONTROL_FILE,
+					O_RDONLY, &out),
+			 0);
+	ck_assert_uint_eq(out.open_flags, FOPEN_DIRECT_IO);
+	peer_close(&peer);
+}
+END_TEST
+
 START_TEST(nothing_is_agreed_on_that_an_older_kernel_lacks)
 {
 	cfg.writeback = true;
@@ -104,20 +194,6 @@ START_TEST(nothing_is_agreed_on_that_an_older_kernel_lacks)
 	peer_close(&peer);
 }
 END_TEST
-
-static bool readable(int fd)
-{
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
-
-	return poll(&pfd, 1, 0) == 1;
-}
-
-static void wait_readable(int fd)
-{
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
-
-	ck_assert_int_eq(poll(&pfd, 1, 60000), 1);
-}
 
 START_TEST(nothing_is_served_before_init_and_no_second_init)
 {
@@ -1235,6 +1311,11 @@ Suite *test_suite(void)
 
 	tcase_add_checked_fixture(tc, setup_bare, NULL);
 	tcase_add_test(tc, writeback_mode_asks_for_the_kernels_cache);
+	tcase_add_test(tc, own_mode_asks_for_mapping_without_readahead);
+	tcase_add_test(tc, other_modes_do_not_ask_for_it);
+	tcase_add_test(tc, own_mode_refuses_a_kernel_that_cannot_map);
+	tcase_add_test(tc,
+		       own_mode_opens_files_for_direct_io_with_parallel_writes);
 	tcase_add_test(tc, nothing_is_agreed_on_that_an_older_kernel_lacks);
 	tcase_add_test(tc, nothing_is_served_before_init_and_no_second_init);
 	tcase_add_test(tc, an_unknown_mount_option_makes_no_session);

@@ -209,6 +209,29 @@ START_TEST(init_flags_have_two_halves_where_the_kernel_says_so)
 }
 END_TEST
 
+START_TEST(open_flags_are_found_where_an_answer_has_them)
+{
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} made;
+
+	ck_assert_ptr_eq(
+		wire_open_flags(FUSE_OPEN, &made.open, sizeof(made.open)),
+		&made.open.open_flags);
+	ck_assert_ptr_eq(wire_open_flags(FUSE_CREATE, &made, sizeof(made)),
+			 &made.open.open_flags);
+	ck_assert_ptr_eq(wire_open_flags(FUSE_TMPFILE, &made, sizeof(made)),
+			 &made.open.open_flags);
+	/* of another length or kind: not what it looks like */
+	ck_assert_ptr_null(wire_open_flags(FUSE_OPEN, &made, sizeof(made)));
+	ck_assert_ptr_null(
+		wire_open_flags(FUSE_CREATE, &made.open, sizeof(made.open)));
+	ck_assert_ptr_null(
+		wire_open_flags(FUSE_OPENDIR, &made.open, sizeof(made.open)));
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	TCase *tc;
@@ -223,5 +246,6 @@ Suite *test_suite(void)
 	tcase_add_test(tc, random_requests_are_never_read_past_their_end);
 	tcase_add_test(tc, forgets_and_interrupts_are_not_answered);
 	tcase_add_test(tc, init_flags_have_two_halves_where_the_kernel_says_so);
+	tcase_add_test(tc, open_flags_are_found_where_an_answer_has_them);
 	return suite;
 }
