@@ -88,19 +88,28 @@ int committer_last_err(struct committer *c)
 
 /* ---- the commit ---- */
 
-bool committer_cut(struct committer *c, u64 epoch)
+/* Context: lock held. */
+static enum commit_scope scope_asked_for(const struct committer *c)
 {
+	enum commit_scope scope = COMMIT_ASKED;
 	struct commit_req *req;
-	bool all = false;
+
+	list_for_each_entry (req, &c->waiting, node)
+		scope = max(scope, req->scope);
+	return scope;
+}
+
+enum commit_scope committer_cut(struct committer *c, u64 epoch)
+{
+	enum commit_scope scope;
 
 	mutex_lock(&c->lock);
 	c->inflight = epoch;
-	list_for_each_entry (req, &c->waiting, node)
-		all |= req->all;
+	scope = scope_asked_for(c);
 	list_splice_tail(&c->waiting, &c->riding);
 	c->want = false;
 	mutex_unlock(&c->lock);
-	return all;
+	return scope;
 }
 
 /* What became of a commit. */
@@ -135,7 +144,7 @@ static int result(const struct commit_req *req, const struct outcome *o)
 {
 	if (req->handle && inode_is_reg(req->handle->inode))
 		return file_result(req->handle, o);
-	return req->all && !o->err ? o->left_out : o->err;
+	return req->scope != COMMIT_ASKED && !o->err ? o->left_out : o->err;
 }
 
 static void answer(struct commit_req *req, const struct outcome *o)
@@ -274,13 +283,14 @@ static void tidy(struct fs *fs)
 		inode_shrink(fs, false);
 }
 
-static int commit_once(struct fs *fs, bool all, int *ret_left_out)
+static int commit_once(struct fs *fs, enum commit_scope scope,
+		       int *ret_left_out)
 {
 	u64 begin_ns = mono_ns(), begin_bytes = bytes_written(fs);
 	struct transaction t;
 	int err;
 
-	err = transaction_init(&t, fs, all);
+	err = transaction_init(&t, fs, scope);
 	if (err) {
 		/* nothing is cut, but who waits is to hear of it */
 		(void)committer_cut(&fs->committer, fs->ops.epoch);
@@ -303,10 +313,10 @@ static int commit_once(struct fs *fs, bool all, int *ret_left_out)
 	return err;
 }
 
-static void run_commit(struct committer *c, bool all)
+static void run_commit(struct committer *c, enum commit_scope scope)
 {
 	int left_out = 0;
-	int err = commit_once(c->fs, all, &left_out);
+	int err = commit_once(c->fs, scope, &left_out);
 
 	committer_ended(c, err, left_out);
 	tidy(c->fs);
@@ -318,61 +328,47 @@ static void run_commit(struct committer *c, bool all)
 static u64 next_due(struct fs *fs)
 {
 	u32 secs = __atomic_load_n(&fs->committer.secs, __ATOMIC_RELAXED);
-	u64 oldest;
+	u64 first;
 
 	mutex_lock(&fs->ops.lock);
-	oldest = fs->ops.oldest_ns;
+	first = fs->ops.timer_ns;
 	mutex_unlock(&fs->ops.lock);
-	if (!oldest || !secs || fs_readonly(fs))
+	if (!first || !secs || fs_readonly(fs))
 		return UINT64_MAX;
-	return oldest + secs * NSEC_PER_SEC;
+	return first + secs * NSEC_PER_SEC;
 }
 
-enum work { WORK_NONE, WORK_ASKED, WORK_ALL };
-
-/* Context: lock held. */
-static bool all_asked_for(const struct committer *c)
-{
-	struct commit_req *req;
-
-	list_for_each_entry (req, &c->waiting, node) {
-		if (req->all)
-			return true;
-	}
-	return false;
-}
-
-static enum work look_for_work(struct committer *c, u64 due, u64 *ret_until)
+/* Is there a commit to be made, and which? If not, until when to wait. */
+static bool look_for_work(struct committer *c, u64 due,
+			  enum commit_scope *ret_scope, u64 *ret_until)
 {
 	u64 now = mono_ns();
 
-	*ret_until = UINT64_MAX;
-	if (c->stop)
-		return WORK_ALL;
 	if (c->want)
 		due = 0;
 	if (due != UINT64_MAX)
 		due = max(due, c->retry_ns);
-	if (due <= now)
-		return WORK_ALL;
-	if (!list_empty(&c->waiting))
-		return all_asked_for(c) ? WORK_ALL : WORK_ASKED;
 	*ret_until = due;
-	return WORK_NONE;
+	*ret_scope = scope_asked_for(c);
+	if (c->stop)
+		*ret_scope = COMMIT_ALL;
+	else if (due <= now && *ret_scope == COMMIT_ASKED)
+		*ret_scope = COMMIT_UNASKED;
+	return c->stop || due <= now || !list_empty(&c->waiting);
 }
 
-/* Return: WORK_ASKED or WORK_ALL. */
-static enum work wait_for_work(struct committer *c)
+static enum commit_scope wait_for_work(struct committer *c)
 {
-	enum work work;
+	enum commit_scope scope;
+	bool found;
 	u64 until;
 
 	do {
 		u64 due = next_due(c->fs);
 
 		mutex_lock(&c->lock);
-		work = look_for_work(c, due, &until);
-		if (work == WORK_NONE && !c->poked) {
+		found = look_for_work(c, due, &scope, &until);
+		if (!found && !c->poked) {
 			if (until == UINT64_MAX)
 				waitq_wait(&c->wake, &c->lock);
 			else
@@ -381,8 +377,8 @@ static enum work wait_for_work(struct committer *c)
 		}
 		c->poked = false;
 		mutex_unlock(&c->lock);
-	} while (work == WORK_NONE);
-	return work;
+	} while (!found);
+	return scope;
 }
 
 static bool nothing_pending(struct fs *fs)
@@ -411,10 +407,10 @@ static void *committer_main(void *arg)
 	int tries = 0;
 
 	while (tries < STOP_TRIES) {
-		enum work work = wait_for_work(c);
+		enum commit_scope scope = wait_for_work(c);
 		bool stop = shall_stop(c);
 
-		run_commit(c, work == WORK_ALL);
+		run_commit(c, scope);
 		if (!stop)
 			continue;
 		if (nothing_pending(c->fs) || fs_readonly(c->fs))

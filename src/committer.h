@@ -17,7 +17,13 @@
  *
  * All records there are belong to every commit. Content belongs to it when
  * fsync asked for that file, when a commit point did (rename over an existing
- * name and the like), or when the commit is one of everything (sync, timer).
+ * name and the like), or when the commit is one of everything: sync and the
+ * end, or what nobody asked for, as the timer and want of space or memory.
+ *
+ * The content of an atomic file that somebody has open for writing is left to
+ * those who ask for it. Content that arrived since goes with nobody else's
+ * commit: not with that of its own names and attributes, nor for want of
+ * space, which its writer is told of by ENOSPC.
  *
  * A commit that fails leaves everything as it was before: records go back to
  * the list, pages stay uncommitted. Waiters get the error. After a failed sync
@@ -41,12 +47,19 @@ struct fs_done;
 struct handle;
 struct inode;
 
+/* Whose content belongs to a commit, besides files that were asked for. */
+enum commit_scope {
+	COMMIT_ASKED,	/* nobody's */
+	COMMIT_UNASKED, /* everybody's but that of atomic files in use */
+	COMMIT_ALL,
+};
+
 /* Somebody who waits for a commit. */
 struct commit_req {
 	struct list_head node;
 	struct fs_done *done;
 	struct handle *handle; /* with a reference; may be NULL */
-	bool all;
+	enum commit_scope scope;
 };
 
 struct committer {
@@ -62,7 +75,7 @@ struct committer {
 	struct list_head riding;  /* requests of the commit in flight */
 	u64 inflight;		  /* its epoch, 0: none */
 	u64 ended_nr;		  /* commits ended, well or not */
-	bool want;		  /* commit everything soon */
+	bool want;		  /* commit soon */
 	bool poked;		  /* the timer's base changed */
 	bool stop, stopped;
 	int last_err; /* of the last commit */
@@ -83,7 +96,7 @@ int committer_start(struct committer *c);
 int committer_stop(struct committer *c);
 void committer_done(struct committer *c);
 
-/* Ask for a commit of everything. Never waits, any lock may be held. */
+/* Ask for a commit of COMMIT_UNASKED. Never waits, any lock may be held. */
 void committer_want(struct committer *c);
 /* The first change since a commit came: the timer starts. */
 void committer_poke(struct committer *c);
@@ -98,8 +111,8 @@ void committer_request(struct committer *c, struct commit_req *req);
 /* Put it to the commit in flight. Return: false when none is. */
 bool committer_ride(struct committer *c, struct commit_req *req);
 
-/* In the cut of @epoch: what waits belongs to it. Return: was everything
- * asked for? Context: stop exclusive. */
-bool committer_cut(struct committer *c, u64 epoch);
+/* In the cut of @epoch: what waits belongs to it. Return: the largest scope
+ * that was asked for. Context: stop exclusive. */
+enum commit_scope committer_cut(struct committer *c, u64 epoch);
 
 #endif

@@ -216,7 +216,7 @@ void defer_retry(fuse_req_t req, const struct late_write *write)
 	r->flags = write->flags;
 	memcpy(r->data, write->buf, len);
 	deferred_begin(s);
-	fs_sync(s->fs, &r->done);
+	fs_commit(s->fs, &r->done);
 }
 
 /* ---- a second try of fallocate ---- */
@@ -268,7 +268,7 @@ void defer_fallocate(fuse_req_t req, const struct late_fallocate *what)
 	r->req = req;
 	r->what = *what;
 	deferred_begin(s);
-	fs_sync(s->fs, &r->done);
+	fs_commit(s->fs, &r->done);
 }
 
 /* ---- a whole request again ---- */
@@ -305,7 +305,7 @@ static void kept_serve(struct pacer_item *item)
 	if (session_serve_kept(s, k->request, k->len)) {
 		kept_end(k);
 	} else if (++k->rounds < DEFERRED_ROUNDS) {
-		fs_sync(s->fs, &k->done);
+		fs_commit(s->fs, &k->done);
 	} else {
 		session_refuse(s, k->request, -ENOSPC);
 		kept_end(k);
@@ -354,5 +354,5 @@ void defer_request(struct session *s, const void *request, size_t len)
 	k->done.fn = kept_after_commit;
 	memcpy(k->request, request, len);
 	deferred_begin(s);
-	fs_sync(s->fs, &k->done);
+	fs_commit(s->fs, &k->done);
 }

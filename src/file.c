@@ -249,6 +249,7 @@ int fs_openf(struct fs *fs, u64 ino, int flags, pid_t pid, u64 *ret_fh)
 {
 	bool writes = (flags & O_ACCMODE) != O_RDONLY;
 	struct inode *inode = NULL;
+	u64 fh = 0;
 	int err;
 
 	if (fs_readonly(fs) && (writes || flags & O_TRUNC))
@@ -261,14 +262,22 @@ int fs_openf(struct fs *fs, u64 ino, int flags, pid_t pid, u64 *ret_fh)
 		err = -EISDIR;
 	else if (!inode_is_reg(inode))
 		err = -ENXIO;
-	else if (flags & O_TRUNC)
-		err = open_truncate(inode, flags);
 	if (!err)
 		err = handle_open(fs, inode,
 				  flags & ~(O_TRUNC | FS_KILL_SUIDGID), pid,
-				  ret_fh);
-	if (err)
+				  &fh);
+	if (err) {
 		inode_put(inode);
+		return err;
+	}
+
+	/* once it is open: an atomic file is not seen empty for that */
+	if (flags & O_TRUNC)
+		err = open_truncate(inode, flags);
+	if (err)
+		(void)handle_close(fs, fh);
+	else
+		*ret_fh = fh;
 	return err;
 }
 
@@ -319,6 +328,17 @@ static bool has_setid(struct inode *inode)
 	return any;
 }
 
+/* No commit unasked will make bookkeeping of it any less. */
+static bool too_much_held(struct inode *inode)
+{
+	bool held;
+
+	mutex_lock(&inode->lock);
+	held = inode_held_locked(inode) && inode->dirty_epoch;
+	mutex_unlock(&inode->lock);
+	return held && cache_metadata_over(inode->fs->cache);
+}
+
 static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,
 			  unsigned flags)
 {
@@ -333,6 +353,8 @@ static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,
 	/* in writeback mode the kernel extends files by its late writes */
 	if (flags & CACHE_WRITE_WRITEPAGE && inode->fs->opt.writeback)
 		flags |= CACHE_WRITE_EXTEND;
+	if (!(flags & CACHE_WRITE_WRITEPAGE) && too_much_held(inode))
+		return -ENOSPC;
 	if (flags & FS_KILL_SUIDGID && has_setid(inode))
 		err = inode_drop_setid(inode);
 	if (err)

@@ -315,8 +315,9 @@ static int file_error(struct handle *h)
 	return file_check_and_advance_wb_err(&h->file);
 }
 
-/* @h's reference is taken over. */
-static void commit_for(struct fs *fs, struct inode *inode, struct handle *h,
+/* @h's reference is taken over. @inode NULL: all there is in @scope. */
+static void commit_for(struct fs *fs, enum commit_scope scope,
+		       struct inode *inode, struct handle *h,
 		       struct fs_done *done)
 {
 	struct commit_req *req = calloc(1, sizeof(*req));
@@ -327,7 +328,7 @@ static void commit_for(struct fs *fs, struct inode *inode, struct handle *h,
 
 	req->done = done;
 	req->handle = h;
-	req->all = !inode;
+	req->scope = scope;
 	if (enqueue(fs, inode, req))
 		return;
 	free(req);
@@ -346,7 +347,7 @@ void fs_fsync(struct fs *fs, u64 fh, bool datasync, struct fs_done *done)
 
 	(void)datasync;
 	if (h)
-		commit_for(fs, h->inode, h, done);
+		commit_for(fs, COMMIT_ASKED, h->inode, h, done);
 	else
 		done->fn(done, -EBADF);
 }
@@ -361,13 +362,18 @@ void fs_fsyncdir(struct fs *fs, u64 ino, struct fs_done *done)
 		done->fn(done, err);
 		return;
 	}
-	commit_for(fs, inode, NULL, done);
+	commit_for(fs, COMMIT_ASKED, inode, NULL, done);
 	inode_put(inode);
 }
 
 void fs_sync(struct fs *fs, struct fs_done *done)
 {
-	commit_for(fs, NULL, NULL, done);
+	commit_for(fs, COMMIT_ALL, NULL, NULL, done);
+}
+
+void fs_commit(struct fs *fs, struct fs_done *done)
+{
+	commit_for(fs, COMMIT_UNASKED, NULL, NULL, done);
 }
 
 struct sync_wait {

@@ -14,8 +14,8 @@
  * another thread or before they return; they never block for it.
  *
  * -ERESTART from a function that changes names or attributes: more is pending
- * than may be, and nothing has been done. fs_sync(), and when that is done the
- * same again. With fs_options.patient the functions wait for commits
+ * than may be, and nothing has been done. fs_commit(), and when that is done
+ * the same again. With fs_options.patient the functions wait for commits
  * themselves, a bounded time, and then say -ENOSPC: for callers that have a
  * thread to spare.
  */
@@ -44,6 +44,7 @@ struct fs_options {
 	bool writeback;	 /* cache=writeback: the kernel owns size and times */
 	bool readonly;
 	bool patient;	    /* see -ERESTART below */
+	bool atomic;	    /* all files are, whatever their attribute says */
 	u64 knobs[KNOB_NR]; /* UINT64_MAX: the default */
 	/* one line for the log; level as syslog(3) */
 	void (*log)(void *arg, int level, const char *line);
@@ -124,6 +125,14 @@ ssize_t fs_listxattr(struct fs *fs, u64 ino, char *buf, size_t size);
 int fs_setxattr(struct fs *fs, u64 ino, const char *name, const void *value,
 		size_t size, int flags);
 int fs_removexattr(struct fs *fs, u64 ino, const char *name);
+/*
+ * Of regular files and folders, "1" or "0", not listed: whether the file is
+ * atomic, or what is made in the folder will be. An atomic file that somebody
+ * has open for writing (who maps it for writing has) is committed only when
+ * asked for: fs_fsync(), fs_sync(), a rename over an existing name and the
+ * like. Removing it is setting it to "0". With fs_options.atomic it reads "1".
+ */
+#define FS_XATTR_ATOMIC "user.foliofs.atomic"
 int fs_generation(struct fs *fs, u64 ino, u64 *ret_generation);
 
 /* ---- open files ---- */
@@ -186,7 +195,10 @@ void fs_fsyncdir(struct fs *fs, u64 ino, struct fs_done *done);
 /* Everything. */
 void fs_sync(struct fs *fs, struct fs_done *done);
 int fs_sync_wait(struct fs *fs); /* for unmount, tests and the like */
-/* Ask for a commit of everything; never waits. */
+/* What may be committed unasked: all but atomic files that are in use. For who
+ * needs what a commit frees. */
+void fs_commit(struct fs *fs, struct fs_done *done);
+/* Ask for such a commit; never waits. */
 void fs_want_commit(struct fs *fs);
 
 void fs_set_commit_secs(struct fs *fs, u32 secs);

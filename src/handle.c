@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "fs_internal.h"
@@ -65,6 +66,11 @@ static int install(struct handle_table *t, struct handle *h, u64 *ret_fh)
 	return err;
 }
 
+static bool handle_writes(const struct handle *h)
+{
+	return inode_is_reg(h->inode) && (h->flags & O_ACCMODE) != O_RDONLY;
+}
+
 static void count_open(struct inode *inode, int nr)
 {
 	struct inode_table *t = &inode->fs->inodes;
@@ -90,8 +96,12 @@ int handle_open(struct fs *fs, struct inode *inode, int flags, pid_t pid,
 	if (inode_is_reg(inode))
 		file_init(&h->file, &inode->mapping);
 
+	if (handle_writes(h))
+		inode_add_writer(inode);
 	err = install(&fs->handles, h, ret_fh);
 	if (err) {
+		if (handle_writes(h))
+			inode_drop_writer(inode);
 		if (inode_is_reg(inode))
 			file_done(&h->file);
 		free(h);
@@ -131,6 +141,8 @@ void handle_put(struct handle *h)
 	if (!last)
 		return;
 
+	if (handle_writes(h))
+		inode_drop_writer(h->inode);
 	if (inode_is_reg(h->inode))
 		file_done(&h->file);
 	count_open(h->inode, -1);

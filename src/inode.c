@@ -574,6 +574,7 @@ static void inode_from_spec(struct inode *inode, const struct inode_spec *spec)
 	inode->generation = (u32)inode->fs->volume->mount_epoch;
 	inode->btime = spec->now;
 	inode->rdev = spec->rdev;
+	inode->flags = spec->flags;
 	inode->mode = spec->mode;
 	inode->uid = spec->uid;
 	inode->gid = spec->gid;
@@ -617,6 +618,36 @@ int inode_new(struct fs *fs, const struct inode_spec *spec, struct inode **ret)
 	mutex_unlock(&fs->inodes.lock);
 	*ret = inode;
 	return 0;
+}
+
+/* ---- who writes ---- */
+
+bool inode_is_atomic(const struct inode *inode)
+{
+	return inode->fs->opt.atomic || inode->flags & INODE_ATOMIC;
+}
+
+bool inode_held_locked(const struct inode *inode)
+{
+	return inode->writers && inode_is_atomic(inode);
+}
+
+void inode_add_writer(struct inode *inode)
+{
+	mutex_lock(&inode->lock);
+	inode->writers++;
+	mutex_unlock(&inode->lock);
+}
+
+void inode_drop_writer(struct inode *inode)
+{
+	bool last;
+
+	mutex_lock(&inode->lock);
+	last = !--inode->writers && inode_is_atomic(inode);
+	mutex_unlock(&inode->lock);
+	if (last)
+		oplist_restart_timer(&inode->fs->ops, inode);
 }
 
 /* ---- trimming ---- */

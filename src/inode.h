@@ -73,6 +73,7 @@ struct inode {
 	u32 mode, uid, gid, nlink, flags;
 	s64 atime, mtime, ctime; /* ns */
 	u64 parent;		 /* of a folder; 0: not known yet */
+	u32 writers;		 /* handles open for writing */
 	/* ... of its content */
 	u64 dirty_epoch;   /* uncommitted since; 0: no */
 	u64 include_epoch; /* a commit of this epoch takes the content */
@@ -162,6 +163,7 @@ struct inode_spec {
 	u32 mode; /* with type */
 	u32 uid, gid;
 	u64 rdev;
+	u32 flags;
 	const char *target; /* symlink */
 	s64 now;
 	bool nameless; /* O_TMPFILE: nlink 0 */
@@ -198,6 +200,14 @@ int inode_snapshot(struct fs *fs, struct inode ***ret, size_t *ret_nr);
 
 /* Abort unless table, idle list and look-up counts agree. For tests. */
 void inode_table_check(struct inode_table *t);
+
+/* Its changes are committed only where somebody says so. */
+bool inode_is_atomic(const struct inode *inode);
+/* ... and it is open for writing. Context: lock held. */
+bool inode_held_locked(const struct inode *inode);
+/* A handle for writing comes or goes. Context: no locks held. */
+void inode_add_writer(struct inode *inode);
+void inode_drop_writer(struct inode *inode);
 
 /* Columns as they are now. */
 void inode_stat(struct inode *inode, struct stat *ret);

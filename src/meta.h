@@ -43,6 +43,10 @@ struct meta_super {
 	s64 created_ns;
 };
 
+/* Of inode_row.flags: content changes only where somebody says so, see
+ * committer.h. A bit that FS_IOC_GETFLAGS has no use for. */
+#define INODE_ATOMIC 0x01000000u
+
 struct inode_row {
 	u64 ino;
 	u32 mode, uid, gid, nlink;

@@ -325,6 +325,8 @@ static int may_add(struct inode *dir, const char *name, bool folder)
 
 static void inherit(const struct inode *dir, struct inode_spec *spec)
 {
+	if (S_ISREG(spec->mode) || S_ISDIR(spec->mode))
+		spec->flags = dir->flags & INODE_ATOMIC;
 	if (!(dir->mode & S_ISGID))
 		return;
 	spec->gid = dir->gid;

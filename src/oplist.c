@@ -70,10 +70,12 @@ static bool frozen(const struct oplist *l, const struct op *op)
 
 static void start_timer(struct oplist *l)
 {
-	if (l->oldest_ns)
+	if (l->oldest_ns && l->timer_ns)
 		return;
 
-	l->oldest_ns = mono_ns();
+	l->timer_ns = mono_ns();
+	if (!l->oldest_ns)
+		l->oldest_ns = l->timer_ns;
 	committer_poke(&l->fs->committer);
 }
 
@@ -479,6 +481,14 @@ void oplist_add_dirty(struct oplist *l, struct inode *inode)
 		l->nr_dirty++;
 		start_timer(l);
 	}
+	mutex_unlock(&l->lock);
+}
+
+void oplist_restart_timer(struct oplist *l, struct inode *inode)
+{
+	mutex_lock(&l->lock);
+	if (!list_empty(&inode->dirty))
+		start_timer(l);
 	mutex_unlock(&l->lock);
 }
 

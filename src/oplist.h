@@ -103,6 +103,7 @@ struct oplist {
 	u64 nr_dirty;		/* inodes */
 	u64 logged;		/* records begun so far */
 	u64 oldest_ns;		/* when the first of all this came; 0: none */
+	u64 timer_ns; /* when the first came that the timer may commit */
 
 	/* written with the stop exclusive; read with it shared, or atomically
 	 */
@@ -175,6 +176,9 @@ void op_free(struct fs *fs, struct op *op);
 /* Put @inode on the list of those with uncommitted content (once), with a
  * reference, unless it is an orphan. Context: stop shared. */
 void oplist_add_dirty(struct oplist *l, struct inode *inode);
+
+/* What kept @inode from being committed by the timer has ended. */
+void oplist_restart_timer(struct oplist *l, struct inode *inode);
 
 /* ---- the committer's part ---- */
 

@@ -61,6 +61,8 @@ enum option_kind {
 	  "kernel, writeback or own: whose cache it is (kernel)")           \
 	X(commit, SECONDS, 0, 86400,                                        \
 	  "longest time between commits, 0: never by itself (5)")           \
+	X(atomic, FLAG, 0, 1,                                               \
+	  "files change on the volume only when synced or closed")          \
 	X(swap_size, MEMORY, 0, UINT64_MAX,                                 \
 	  "bound of what the cache spills to the volume (none)")            \
 	X(dirty_background_bytes, MEMORY, 0, OPTION_SIZE_MOST,              \

@@ -17,9 +17,10 @@
 /* Unwritten extents have no sums and may be long. */
 #define TAKE_MAX (1u << 20)
 
-int transaction_init(struct transaction *t, struct fs *fs, bool all)
+int transaction_init(struct transaction *t, struct fs *fs,
+		     enum commit_scope scope)
 {
-	*t = (struct transaction){.fs = fs, .all = all};
+	*t = (struct transaction){.fs = fs, .scope = scope};
 	list_init(&t->ops);
 	list_init(&t->files);
 	t->commit = commit_new(fs->cache);
@@ -34,10 +35,17 @@ void transaction_done(struct transaction *t)
 
 /* ---- prewrite ---- */
 
-static bool included(const struct transaction *t, const struct inode *inode,
+static bool included(const struct transaction *t, struct inode *inode,
 		     u64 epoch)
 {
-	return t->all || inode->must || inode->include_epoch == epoch;
+	bool yes;
+
+	mutex_lock(&inode->lock);
+	yes = inode->must || inode->include_epoch == epoch ||
+	      t->scope == COMMIT_ALL ||
+	      (t->scope == COMMIT_UNASKED && !inode_held_locked(inode));
+	mutex_unlock(&inode->lock);
+	return yes;
 }
 
 /* Big files that the cut will take, each with a reference. */
@@ -46,17 +54,13 @@ static u32 find_big(struct transaction *t, struct inode **ret)
 	struct oplist *l = &t->fs->ops;
 	struct address_space_stat st;
 	struct inode *inode;
-	bool take;
 	u32 nr = 0;
 
 	mutex_lock(&l->lock);
 	list_for_each_entry (inode, &l->dirty, dirty) {
 		if (nr == PREWRITE_FILES)
 			break;
-		mutex_lock(&inode->lock);
-		take = included(t, inode, l->epoch);
-		mutex_unlock(&inode->lock);
-		if (!take)
+		if (!included(t, inode, l->epoch))
 			continue;
 		address_space_stat(&inode->mapping, &st);
 		if (st.nr_dirty <= PREWRITE_PAGES)
@@ -122,20 +126,36 @@ static void cut_file(struct transaction *t, struct inode *inode)
 	t->nr_files++;
 }
 
+/* When the oldest change of a file came that the cut leaves. */
+static u64 dirty_since(struct inode *inode)
+{
+	u64 when;
+
+	mutex_lock(&inode->mapping.tree_lock);
+	when = inode->mapping.dirtied_when;
+	mutex_unlock(&inode->mapping.tree_lock);
+	/* ranges of fallocate() leave the mapping as it is */
+	return when ? when : inode->fs->ops.oldest_ns;
+}
+
 static void cut_locked(struct transaction *t)
 {
 	struct oplist *l = &t->fs->ops;
 	struct inode *inode, *tmp;
+	u64 oldest = UINT64_MAX;
 
 	t->epoch = l->epoch;
 	list_for_each_entry_safe (inode, tmp, &l->dirty, dirty) {
 		if (included(t, inode, t->epoch))
 			cut_file(t, inode);
+		else
+			oldest = min(oldest, dirty_since(inode));
 	}
 	t->nr_ops = l->nr_open;
 	oplist_freeze(l, &t->ops);
-	if (list_empty(&l->dirty))
-		l->oldest_ns = 0;
+	l->oldest_ns = oldest == UINT64_MAX ? 0 : oldest;
+	if (t->scope != COMMIT_ASKED || !l->oldest_ns)
+		l->timer_ns = 0;
 }
 
 void transaction_cut(struct transaction *t)
@@ -145,7 +165,7 @@ void transaction_cut(struct transaction *t)
 
 	down_write(&fs->stop);
 	begin = mono_ns();
-	t->all |= committer_cut(&fs->committer, fs->ops.epoch);
+	t->scope = max(t->scope, committer_cut(&fs->committer, fs->ops.epoch));
 	mutex_lock(&fs->ops.lock);
 	cut_locked(t);
 	mutex_unlock(&fs->ops.lock);

@@ -8,6 +8,7 @@
 
 #include "base.h"
 #include "cache.h"
+#include "committer.h"
 #include "list.h"
 
 struct fs;
@@ -19,7 +20,7 @@ struct block_run {
 struct transaction {
 	struct fs *fs;
 	u64 epoch; /* of the cut */
-	bool all;  /* content of all files */
+	enum commit_scope scope;
 	struct commit *commit;
 	struct list_head ops;	/* frozen records */
 	struct list_head files; /* inodes, with a reference each */
@@ -33,14 +34,15 @@ struct transaction {
 };
 
 /* Return: 0 or -ENOMEM. */
-int transaction_init(struct transaction *t, struct fs *fs, bool all);
+int transaction_init(struct transaction *t, struct fs *fs,
+		     enum commit_scope scope);
 void transaction_done(struct transaction *t);
 
 /* Write DIRTY pages of big files that the cut will include. */
 void transaction_prewrite(struct transaction *t);
 
-/* Freeze. @take is called within the stop, with it the epoch, and says whether
- * everything was asked for. */
+/* Freeze. Who waits for a commit then belongs to it, and may widen its scope.
+ */
 void transaction_cut(struct transaction *t);
 
 /* Write out, replay, COMMIT, sync. Return: 0 or -errno; nothing changed. */

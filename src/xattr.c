@@ -20,18 +20,74 @@ static bool has_prefix(const char *name, const char *prefix)
 	return !strncmp(name, prefix, len) && name[len];
 }
 
+static bool is_atomic_name(const char *name)
+{
+	return !strcmp(name, FS_XATTR_ATOMIC);
+}
+
 /* The name spaces that a filesystem keeps for programs. "system." is the
  * kernel's (ACLs), "user.foliofs." is ours. */
 static int check_name(const char *name)
 {
 	if (strlen(name) > XATTR_NAME_MAX)
 		return -ERANGE;
+	if (is_atomic_name(name))
+		return 0;
 	if (has_prefix(name, "user.foliofs."))
 		return -EOPNOTSUPP;
 	if (!has_prefix(name, "user.") && !has_prefix(name, "trusted.") &&
 	    !has_prefix(name, "security."))
 		return -EOPNOTSUPP;
 	return 0;
+}
+
+/* ---- user.foliofs.atomic: a flag of the inode ---- */
+
+static bool may_be_atomic(const struct inode *inode)
+{
+	return inode_is_reg(inode) || inode_is_dir(inode);
+}
+
+/* Context: rwsem held exclusive. */
+static int set_atomic_locked(struct inode *inode, bool on)
+{
+	struct ns_change ch;
+	int err;
+
+	change_init(&ch, inode->fs);
+	err = change_inodes(&ch, 1);
+	if (!err) {
+		change_begin(&ch);
+		mutex_lock(&inode->lock);
+		inode->flags &= ~INODE_ATOMIC;
+		inode->flags |= on ? INODE_ATOMIC : 0;
+		mutex_unlock(&inode->lock);
+		namei_touch(&ch, inode, 0);
+		log_inode(&ch, inode);
+		change_end(&ch);
+	}
+	change_done(&ch);
+	return err;
+}
+
+/* Context: rwsem held exclusive. @value NULL: remove. */
+static int change_atomic(struct inode *inode, const char *value, size_t size,
+			 int flags)
+{
+	bool on = value && size == 1 && *value == '1';
+	int err;
+
+	if (!may_be_atomic(inode))
+		return -EOPNOTSUPP;
+	if (flags & XATTR_CREATE)
+		return -EEXIST;
+	if (value && !on && !(size == 1 && *value == '0'))
+		return -EINVAL;
+
+	err = set_atomic_locked(inode, on);
+	if (!err && !on)
+		oplist_restart_timer(&inode->fs->ops, inode);
+	return err;
 }
 
 /* ---- reading ---- */
@@ -70,6 +126,11 @@ static ssize_t get_locked(struct inode *inode, const char *name, void *buf,
 	struct meta_reader *r = NULL;
 	ssize_t n;
 
+	if (is_atomic_name(name) && !may_be_atomic(inode))
+		return -ENODATA;
+	if (is_atomic_name(name))
+		return copy_value(inode_is_atomic(inode) ? "1" : "0", 1, buf,
+				  size);
 	if (get_changed(inode, name, buf, size, &n))
 		return n;
 
@@ -258,7 +319,10 @@ static int change(struct fs *fs, u64 ino, const char *name, const void *value,
 		return err;
 
 	down_write(&inode->rwsem);
-	err = change_locked(inode, name, value, size, flags);
+	if (is_atomic_name(name))
+		err = change_atomic(inode, value, size, flags);
+	else
+		err = change_locked(inode, name, value, size, flags);
 	up_write(&inode->rwsem);
 	inode_put(inode);
 	return err;

@@ -51,6 +51,7 @@ void test_fs_open(struct test_fs *t)
 		.commit_secs = t->commit_secs,
 		.writeback = t->writeback,
 		.patient = !t->impatient,
+		.atomic = t->atomic,
 		.log = log_line,
 		.log_arg = t,
 	};
@@ -257,6 +258,15 @@ int test_fsyncdir(struct test_fs *t, u64 ino)
 
 	wait_init(&w);
 	fs_fsyncdir(t->fs, ino, &w.done);
+	return wait_for(&w);
+}
+
+int test_commit(struct test_fs *t)
+{
+	struct wait w;
+
+	wait_init(&w);
+	fs_commit(t->fs, &w.done);
 	return wait_for(&w);
 }
 

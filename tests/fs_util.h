@@ -15,7 +15,8 @@ struct test_fs {
 	u32 commit_secs;
 	bool writeback;
 	bool impatient; /* as under FUSE: -ERESTART */
-	bool loud;	/* log lines to stderr */
+	bool atomic;
+	bool loud; /* log lines to stderr */
 };
 
 extern const struct fs_cred test_cred; /* uid 1000, gid 1000 */
@@ -46,6 +47,8 @@ void test_stat(struct test_fs *t, u64 ino, struct stat *ret);
 /* Wait for the answer. */
 int test_fsync(struct test_fs *t, u64 fh);
 int test_fsyncdir(struct test_fs *t, u64 ino);
+/* A commit of what may be committed unasked. */
+int test_commit(struct test_fs *t);
 
 /* Bytes that name their place: no two pages of any two versions are alike. */
 void test_pattern(void *buf, size_t len, u64 pos, u64 version);

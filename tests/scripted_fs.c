@@ -487,6 +487,14 @@ void fs_sync(struct fs *fs, struct fs_done *done)
 	hold_or_end(done);
 }
 
+void fs_commit(struct fs *fs, struct fs_done *done)
+{
+	mutex_lock(&fake.lock);
+	fake.nr_commits++;
+	mutex_unlock(&fake.lock);
+	hold_or_end(done);
+}
+
 /* ---- control files ---- */
 
 struct control_file {

@@ -44,7 +44,8 @@ struct fake {
 	u64 lookups;	   /* references out */
 	u64 handles;	   /* files and folders open */
 	u64 pins;	   /* reads not done */
-	unsigned nr_reads, nr_writes, nr_page_writes, nr_ino_writes, nr_syncs;
+	unsigned nr_reads, nr_writes, nr_page_writes, nr_ino_writes, nr_syncs,
+		nr_commits;
 	unsigned last_write_flags;
 	bool last_kill; /* of fallocate and copies: FS_KILL_SUIDGID */
 	u64 last_write_len;

@@ -181,7 +181,7 @@ static const struct {
 	{"foliofs v m -o", "option -o: a value is wanted"},
 	{"foliofs -s v m", "unknown option: -s"},
 	{"foliofs v m -o nonsense", "unknown option: nonsense"},
-	{"foliofs v m -o atomic", "unknown option: atomic"},
+	{"foliofs v m -o atomic=1", "atomic takes no value"},
 	{"foliofs v m -o swap=/x", "unknown option: swap"},
 	{"foliofs v m -o cache=Own", "cache=Own: unknown"},
 	{"foliofs v m -o cache", "cache: a value is wanted"},

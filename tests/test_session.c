@@ -612,13 +612,13 @@ START_TEST(a_write_without_space_asks_for_one_commit_and_tries_once_more)
 	fake_wait_dones(1);
 	fake_complete(-ENOSPC);
 	ck_assert_int_eq(written(write), -ENOSPC);
-	ck_assert_uint_eq(fake.nr_syncs, 2);
+	ck_assert_uint_eq(fake.nr_commits, 2);
 	ck_assert_uint_eq(fake.nr_writes, 4);
 
 	fake.full = 1;
 	fake.full_for_good = true;
 	ck_assert_int_eq(peer_write(&peer, FAKE_FILE, fh, 5, "x", 1), -ENOSPC);
-	ck_assert_uint_eq(fake.nr_syncs, 2);
+	ck_assert_uint_eq(fake.nr_commits, 2);
 }
 END_TEST
 
@@ -650,7 +650,7 @@ START_TEST(fallocate_without_space_tries_again_and_copying_is_left_to_writes)
 	fake_wait_dones(1);
 	fake_complete(-EIO);
 	ck_assert_int_eq(error_of(unique), -ENOSPC);
-	ck_assert_uint_eq(fake.nr_syncs, 2);
+	ck_assert_uint_eq(fake.nr_commits, 2);
 
 	fake.full = 1;
 	unique = peer_send(&peer, FUSE_COPY_FILE_RANGE, FAKE_FILE, &copy,
@@ -718,7 +718,7 @@ START_TEST(a_late_write_of_the_kernel_is_never_slowed_or_tried_again)
 	ck_assert_int_eq(written(peer_send_write(&peer, FAKE_FILE, fh, 0, "abc",
 						 3, FUSE_WRITE_CACHE)),
 			 -ENOSPC);
-	ck_assert_uint_eq(fake.nr_syncs, 0);
+	ck_assert_uint_eq(fake.nr_commits, 0);
 	ck_assert_uint_eq(fake.nr_page_writes, 2);
 	ck_assert_uint_eq(fake.nr_ino_writes, 0);
 
