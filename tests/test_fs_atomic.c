@@ -273,9 +273,9 @@ static void do_copy(u64 fh, u64 ino)
 	(void)ino;
 	(void)test_create(&t, FS_ROOT_INO, "from", &from);
 	write_version(from, 9);
-	ck_assert_int_eq(
-		fs_copy_file_range(t.fs, from, 0, fh, PAGE_SIZE, 2 * PAGE_SIZE),
-		(int)(2 * PAGE_SIZE));
+	ck_assert_int_eq(fs_copy_file_range(t.fs, from, 0, fh, PAGE_SIZE,
+					    2 * PAGE_SIZE, 0),
+			 (int)(2 * PAGE_SIZE));
 	ck_assert_int_eq(fs_release(t.fs, from), 0);
 	ck_assert_int_eq(fs_unlink(t.fs, FS_ROOT_INO, "from"), 0);
 }
