@@ -10,7 +10,8 @@
 
 /* ---- st_blocks ----
  *
- * Committed pages are counted by the volume, once after each commit. While
+ * Committed pages are counted by the volume when an inode of it is first asked
+ * for, and by the difference that each commit makes from then on. While
  * there is uncommitted content as well, the sum of both is right for a new
  * file; one without holes needs only what was appended; any other is walked,
  * if it has few enough segments. Past that the answer is an upper bound.

@@ -87,7 +87,6 @@ struct inode {
 	u64 csize;	     /* committed size */
 	u64 extent_end;	     /* pages behind have no committed content */
 	s64 nr_blocks;	     /* committed pages; -1: ask the volume */
-	bool cut_fresh;	     /* had no committed page before */
 	u32 content_commits; /* so far */
 	struct range_set prealloc, cut_prealloc; /* to become unwritten */
 	u64 nr_prealloc;			 /* reserved pages, of both */
@@ -109,7 +108,7 @@ struct inode {
 	struct list_head commit_node;
 	bool seen;		  /* by commit_next() */
 	bool must_failed;	  /* a commit failed since it had to be in it */
-	u64 cut_pages;		  /* pages that the commit gives it */
+	s64 cut_pages;		  /* by so many its pages become more */
 	struct range_set inlined; /* pages in rows, as far as is known */
 	u32 nr_inline;
 	struct list_head inline_node; /* committer.crowded */

@@ -198,6 +198,9 @@ int meta_extent_hole(struct meta *m, u64 ino, u64 pgoff, u64 last,
 /* One page kept in the row; @len bytes, the rest is zeros. */
 int meta_extent_put_inline(struct meta *m, u64 ino, u64 pgoff, const void *data,
 			   u32 len, meta_freed_fn freed, void *arg);
+/* By how many pages, of all files, punch, put and put_inline have let extents
+ * grow: the difference between two moments of a transaction. */
+s64 meta_extent_growth(const struct meta *m);
 /* For the mount: the epoch goes with the next commit. */
 void meta_set_mount_epoch(struct meta *m, u64 epoch);
 /* Raises commit_no, writes super's next_ino. COMMIT and xSync of the WAL: on

@@ -112,6 +112,7 @@ struct meta {
 	bool in_txn;
 	int txn_err;	/* the transaction is spoilt: answer this */
 	int wal_frames; /* of the WAL after the last commit */
+	s64 extent_growth;
 
 	/* under lock */
 	struct mutex lock;

@@ -342,9 +342,15 @@ struct freed {
 static int report_freed(struct meta *m, const struct freed *f, u32 flags,
 			u64 block, u64 nr)
 {
+	m->extent_growth -= (s64)nr;
 	if (flags & META_EXTENT_INLINE)
 		return 0;
 	return spoil(m, f->fn(f->arg, block, nr));
+}
+
+s64 meta_extent_growth(const struct meta *m)
+{
+	return m->extent_growth;
 }
 
 /* The last extent that begins at or before @pgoff. Return: 1, 0, -errno. */
@@ -567,6 +573,7 @@ int meta_extent_put(struct meta *m, u64 ino, u64 pgoff, u32 nr, u64 block,
 	assert(!sums == !!(flags & META_EXTENT_UNWRITTEN));
 
 	have = punch(m, ino, pgoff, pgoff + nr - 1, &freed, &prev);
+	m->extent_growth += nr;
 	if (!have && pgoff)
 		have = extent_at(m, ino, pgoff - 1, &prev);
 	if (have < 0)
@@ -639,5 +646,6 @@ int meta_extent_put_inline(struct meta *m, u64 ino, u64 pgoff, const void *data,
 	bind_u64(s, 5, META_EXTENT_INLINE);
 	bind_blob(s, 6, &sum, sizeof(sum));
 	bind_blob(s, 7, page, len);
+	m->extent_growth++;
 	return txn_run(m, s);
 }

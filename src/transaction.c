@@ -112,8 +112,6 @@ static void cut_file(struct transaction *t, struct inode *inode)
 	inode->cut_mtime = inode->mtime;
 	inode->cut_ctime = inode->ctime;
 	inode->cut_size = i_size_read(&inode->mapping);
-	inode->cut_fresh =
-		!inode->nr_blocks && range_set_empty(&inode->prealloc);
 	range_set_move(&inode->prealloc, &inode->cut_prealloc);
 	inode->extent_end = max(inode->extent_end, content_end(inode));
 	mutex_unlock(&inode->lock);
@@ -479,18 +477,29 @@ static int apply_run(struct transaction *t, const struct commit_run *run)
 					 run->pgoff + run->nr - 1, freed, t);
 	case COMMIT_SLOTS:
 		inline_forget(inode, run->pgoff, run->nr);
-		inode->cut_pages += run->nr;
 		return meta_extent_put(m, ino, run->pgoff, (u32)run->nr,
 				       run->slot, 0, run->sums, freed, t);
 	case COMMIT_INLINE:
 		inline_note(inode, run->pgoff);
-		inode->cut_pages++;
 		return meta_extent_put_inline(m, ino, run->pgoff, run->data,
 					      inline_len(run->data), freed, t);
 	case COMMIT_FILE_END:
 		return fill_prealloc(t, inode);
 	}
 	return -EINVAL;
+}
+
+/* st_blocks is kept by the difference: counting it anew would take a look at
+ * all rows of the file. */
+static int apply_counted(struct transaction *t, const struct commit_run *run)
+{
+	struct inode *inode = container_of(run->as, struct inode, mapping);
+	const struct meta *m = t->fs->volume->meta;
+	s64 before = meta_extent_growth(m);
+	int err = apply_run(t, run);
+
+	inode->cut_pages += meta_extent_growth(m) - before;
+	return err;
 }
 
 /*
@@ -529,7 +538,7 @@ static int replay_files(struct transaction *t)
 		return 0;
 
 	while ((rc = commit_next(t->commit, &run)) > 0) {
-		rc = apply_run(t, &run);
+		rc = apply_counted(t, &run);
 		if (rc)
 			break;
 	}
@@ -576,7 +585,8 @@ static void file_committed(struct transaction *t, struct inode *inode)
 	mutex_lock(&inode->lock);
 	inode->committing = 0;
 	inode->csize = inode->cut_size;
-	inode->nr_blocks = inode->cut_fresh ? (s64)inode->cut_pages : -1;
+	if (inode->nr_blocks >= 0)
+		inode->nr_blocks += inode->cut_pages;
 	inode->content_commits++;
 	inode->left_out = 0;
 	inode->must_failed = false;

@@ -250,6 +250,59 @@ START_TEST(blocks_are_true_before_and_after_a_commit)
 }
 END_TEST
 
+/* One change within 40 pages of the file, mostly of several pages. */
+static void change_somewhere(struct rng *rng, u64 ino, u64 fh)
+{
+	static u8 buf[4 * PAGE_SIZE] = {1};
+	const struct stat size = {.st_size = (off_t)rng_below(rng, 40) *
+					     (off_t)PAGE_SIZE};
+	u64 pos = rng_below(rng, 40) * PAGE_SIZE;
+	u64 len = (1 + rng_below(rng, 4)) * PAGE_SIZE;
+
+	switch (rng_below(rng, 8)) {
+	case 0:
+		ck_assert_int_eq(setattr(ino, FS_SET_SIZE, &size), 0);
+		break;
+	case 1:
+		ck_assert_int_eq(
+			fs_fallocate(t.fs, fh,
+				     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				     pos, len),
+			0);
+		break;
+	case 2:
+		ck_assert_int_eq(fs_fallocate(t.fs, fh, 0, pos, len), 0);
+		break;
+	default:
+		test_write(&t, fh, pos, buf, len);
+	}
+}
+
+START_TEST(blocks_kept_by_difference_are_those_that_are_counted)
+{
+	struct rng rng;
+
+	rng_init(&rng, 1);
+	for (int round = 0; round < 20; round++) {
+		u64 fh, ino = round ? test_lookup(&t, ROOT, "f")
+				    : test_create(&t, ROOT, "f", &fh);
+		s64 blocks = 0;
+
+		if (round)
+			fh = test_open(&t, ino);
+		for (int commit = 0; commit < 4; commit++) {
+			for (u64 n = 1 + rng_below(&rng, 8); n; n--)
+				change_somewhere(&rng, ino, fh);
+			ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+			blocks = blocks_of(ino);
+		}
+		ck_assert_int_eq(fs_release(t.fs, fh), 0);
+		test_fs_reopen(&t);
+		ck_assert_int_eq(blocks_of(ino), blocks);
+	}
+}
+END_TEST
+
 START_TEST(fallocate_makes_space_that_reads_as_zeros)
 {
 	u8 buf[PAGE_SIZE], zeros[PAGE_SIZE] = {0};
@@ -840,6 +893,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, the_group_is_inherited_from_a_set_gid_folder);
 	tcase_add_test(tc, times_before_1970_and_nanoseconds_survive_a_remount);
 	tcase_add_test(tc, blocks_are_true_before_and_after_a_commit);
+	tcase_add_test(tc,
+		       blocks_kept_by_difference_are_those_that_are_counted);
 	tcase_add_test(tc, fallocate_makes_space_that_reads_as_zeros);
 	tcase_add_test(tc, the_name_of_the_control_files_is_refused);
 	tcase_add_test(tc, names_may_be_255_bytes_and_no_more);
