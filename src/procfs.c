@@ -607,6 +607,11 @@ void proc_close(struct proc *proc)
 	proc->dir_fd = -1;
 }
 
+bool proc_exists(const struct proc *proc)
+{
+	return faccessat(proc->dir_fd, "stat", F_OK, 0) == 0;
+}
+
 int proc_tgid(const struct procfs *p, pid_t tid, pid_t *ret_pid)
 {
 	char name[32];

@@ -67,6 +67,9 @@ struct proc {
 int proc_open(const struct procfs *p, pid_t pid, struct proc *ret);
 void proc_close(struct proc *proc);
 
+/* It has not been waited for yet: its pid is still its own. */
+bool proc_exists(const struct proc *proc);
+
 /* The process that a thread belongs to. */
 int proc_tgid(const struct procfs *p, pid_t tid, pid_t *ret_pid);
 

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT */
+/* Events in, threads, who waits. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tracker_internal.h"
+
+/* How long events are gathered before they are looked at. */
+#define GATHER_NS (10 * NSEC_PER_MSEC)
+
+#define TID_KEEP_NS NSEC_PER_SEC
+
+u64 tracker_cost_clock(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
+static u64 default_now(void *arg)
+{
+	(void)arg;
+	return tracker_cost_clock();
+}
+
+u64 tracker_now(struct tracker *t)
+{
+	return t->cfg.now(t->cfg.now_arg);
+}
+
+/* ---- events ---- */
+
+static void wake(struct tracker *t)
+{
+	u64 one = 1;
+
+	(void)!write(t->wake_fd, &one, sizeof(one));
+}
+
+/* The thread is woken by the first event only: it takes those that follow
+ * with it. */
+static void add_event(struct tracker *t, const struct event *event)
+{
+	bool full, do_wake = false;
+
+	mutex_lock(&t->lock);
+	full = t->nr_events == TRACKER_QUEUE || t->stopping;
+	if (!full) {
+		if (!t->nr_events)
+			t->first_event_ns = tracker_now(t);
+		t->events[t->nr_events++] = *event;
+		do_wake = !t->woken;
+		t->woken = true;
+	}
+	mutex_unlock(&t->lock);
+
+	if (full)
+		tracker_count(t, tracker_dropped, 1);
+	if (full && event->kind == EVENT_FAULT)
+		tracker_count(t, tracker_unknown, 1);
+	if (do_wake)
+		wake(t);
+}
+
+void tracker_opened(struct tracker *t, pid_t tid, u64 ino, u64 fh)
+{
+	struct event event = {EVENT_OPENED, .tid = tid, .ino = ino, .fh = fh};
+
+	/* 0: of another pid namespace, or the kernel's own */
+	if (t && tid > 0)
+		add_event(t, &event);
+}
+
+void tracker_fault(struct tracker *t, pid_t tid, u64 ino,
+		   const struct read_fault *fault)
+{
+	struct event event = {EVENT_FAULT, .tid = tid, .ino = ino,
+			      .fault = *fault};
+
+	if (t && tid > 0)
+		add_event(t, &event);
+	else if (t)
+		tracker_count(t, tracker_unknown, 1);
+}
+
+void tracker_unmapped(struct tracker *t, u64 ino)
+{
+	struct event event = {EVENT_UNMAPPED, .ino = ino};
+
+	if (t)
+		add_event(t, &event);
+}
+
+/* ---- threads and processes ---- */
+
+static struct tid_entry *tid_slot(struct tracker *t, pid_t tid)
+{
+	return &t->tids[(u32)tid % TID_CACHE];
+}
+
+pid_t tracker_pid_of(struct tracker *t, pid_t tid)
+{
+	struct tid_entry *entry;
+	pid_t pid = tid;
+
+	if (!t)
+		return tid;
+	mutex_lock(&t->lock);
+	entry = tid_slot(t, tid);
+	if (entry->tid == tid && tracker_now(t) < entry->until_ns)
+		pid = entry->pid;
+	mutex_unlock(&t->lock);
+	return pid;
+}
+
+/* The process of a thread; 0: gone, or not to be seen. One look each second
+ * and thread, and one each batch. */
+static pid_t find_process(struct tracker *t, pid_t tid)
+{
+	pid_t pid = 0;
+	int err;
+
+	mutex_lock(&t->lock);
+	if (tid_slot(t, tid)->tid == tid &&
+	    tracker_now(t) < tid_slot(t, tid)->until_ns)
+		pid = tid_slot(t, tid)->pid;
+	mutex_unlock(&t->lock);
+	if (pid)
+		return pid;
+
+	err = proc_tgid(&t->procfs, tid, &pid);
+	if (err == -EACCES || err == -EPERM)
+		tracker_count(t, tracker_unreadable, 1);
+	if (err)
+		return 0;
+
+	mutex_lock(&t->lock);
+	*tid_slot(t, tid) = (struct tid_entry){
+		.tid = tid,
+		.pid = pid,
+		.until_ns = tracker_now(t) + TID_KEEP_NS,
+	};
+	mutex_unlock(&t->lock);
+	return pid;
+}
+
+/* ---- the tracker thread ---- */
+
+/* mmap() comes after open(), a fault after mmap(). */
+static u64 delay_of(enum event_kind kind)
+{
+	return kind == EVENT_OPENED ? TRACKER_DELAY_NS : 0;
+}
+
+static void handle_event(struct tracker *t, const struct event *event)
+{
+	struct pending_fault fault = {event->ino, event->fault};
+	struct task *task = NULL;
+	pid_t pid;
+
+	if (event->kind == EVENT_UNMAPPED) {
+		tasks_unmapped(t, event->ino);
+		return;
+	}
+	pid = find_process(t, event->tid);
+	if (pid)
+		task = task_event(t, pid, delay_of(event->kind));
+	if (pid && event->kind == EVENT_OPENED)
+		t->cfg.ops->opened(t->cfg.arg, event->ino, event->fh,
+				   event->tid, pid);
+	if (event->kind != EVENT_FAULT)
+		return;
+	if (task)
+		task_add_fault(t, task, &fault);
+	else
+		tracker_count(t, tracker_unknown, 1);
+}
+
+/* Take the events out if their time has come. Return: when it comes. */
+static u64 take_events(struct tracker *t, bool now, u32 *ret_nr)
+{
+	u64 due = UINT64_MAX;
+
+	*ret_nr = 0;
+	mutex_lock(&t->lock);
+	if (t->nr_events)
+		due = t->first_event_ns + GATHER_NS;
+	if (t->nr_events && (now || due <= tracker_now(t))) {
+		struct event *events = t->events;
+
+		t->events = t->batch;
+		t->batch = events;
+		*ret_nr = t->nr_events;
+		t->nr_events = 0;
+		due = UINT64_MAX;
+	}
+	/* sleeping till then, it need not be woken for more of them */
+	t->woken = t->nr_events != 0;
+	mutex_unlock(&t->lock);
+	return due;
+}
+
+static bool anyone_waits(struct tracker *t)
+{
+	bool any;
+
+	mutex_lock(&t->lock);
+	any = !list_empty(&t->waits);
+	mutex_unlock(&t->lock);
+	return any;
+}
+
+/* Those who wait now have what is looked at from now on. */
+static void serve_waits(struct tracker *t)
+{
+	struct tracker_wait *wait, *next;
+	struct list_head waits;
+
+	list_init(&waits);
+	mutex_lock(&t->lock);
+	list_splice_tail(&t->waits, &waits);
+	mutex_unlock(&t->lock);
+	if (list_empty(&waits))
+		return;
+
+	tasks_full_scan(t);
+	list_for_each_entry_safe (wait, next, &waits, node) {
+		list_del(&wait->node);
+		hints_wait(t, wait);
+	}
+}
+
+static u64 run_tracker(struct tracker *t)
+{
+	bool hurry = anyone_waits(t);
+	u64 due, next;
+	u32 nr;
+
+	tracker_count(t, tracker_wakeups, 1);
+	due = take_events(t, hurry, &nr);
+	for (u32 i = 0; i < nr; i++)
+		handle_event(t, &t->batch[i]);
+	if (hurry)
+		serve_waits(t);
+	next = tasks_run(t);
+	return min(due, next);
+}
+
+u64 tracker_run(struct tracker *t)
+{
+	u64 due = run_tracker(t);
+
+	while (hints_step(t))
+		;
+	return due;
+}
+
+static void handle_ready(struct tracker *t, const struct epoll_event *ready)
+{
+	u64 count;
+
+	if (ready->data.ptr)
+		task_died(t, ready->data.ptr);
+	else
+		(void)!read(t->wake_fd, &count, sizeof(count));
+}
+
+static int timeout_until(struct tracker *t, u64 due)
+{
+	u64 now = tracker_now(t);
+
+	if (due == UINT64_MAX)
+		return -1;
+	if (due <= now)
+		return 0;
+	return (int)min((due - now) / NSEC_PER_MSEC + 1, (u64)60000);
+}
+
+static bool is_stopping(struct tracker *t)
+{
+	bool stopping;
+
+	mutex_lock(&t->lock);
+	stopping = t->stopping;
+	mutex_unlock(&t->lock);
+	return stopping;
+}
+
+static void *tracker_main(void *arg)
+{
+	struct tracker *t = arg;
+	u64 due = 0;
+
+	while (!is_stopping(t)) {
+		struct epoll_event ready[16];
+		int nr = epoll_wait(t->epoll_fd, ready, ARRAY_SIZE(ready),
+				    timeout_until(t, due));
+
+		for (int i = 0; i < nr; i++)
+			handle_ready(t, &ready[i]);
+		due = run_tracker(t);
+	}
+	return NULL;
+}
+
+/* ---- waiting ---- */
+
+void tracker_sync(struct tracker *t, struct tracker_wait *wait)
+{
+	bool runs;
+
+	list_init(&wait->node);
+	mutex_lock(&t->lock);
+	runs = t->attached && !t->stopping;
+	if (runs)
+		list_add_tail(&wait->node, &t->waits);
+	mutex_unlock(&t->lock);
+
+	if (runs)
+		wake(t);
+	else
+		wait->fn(wait);
+}
+
+/* Whoever still waits at the end has what is known. */
+static void release_waits(struct tracker *t)
+{
+	struct tracker_wait *wait, *next;
+
+	list_for_each_entry_safe (wait, next, &t->waits, node) {
+		list_del(&wait->node);
+		wait->fn(wait);
+	}
+	while (hints_step(t))
+		;
+}
+
+/* ---- beginning and end ---- */
+
+static u32 watch_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return 256;
+	return (u32)min((u64)limit.rlim_cur / 2, (u64)65536);
+}
+
+static int open_wake(struct tracker *t)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+
+	t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (t->wake_fd < 0 || t->epoll_fd < 0 ||
+	    epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, t->wake_fd, &event))
+		return -errno;
+	return 0;
+}
+
+int tracker_new(const struct tracker_config *cfg, struct tracker **ret)
+{
+	struct tracker *t = calloc(1, sizeof(*t));
+	int err;
+
+	if (!t)
+		return -ENOMEM;
+	t->cfg = *cfg;
+	if (!t->cfg.now)
+		t->cfg.now = default_now;
+	t->max_watched = watch_limit();
+	t->wake_fd = t->epoll_fd = -1;
+	mutex_init(&t->lock, LOCK_LEAF, "tracker");
+	waitq_init(&t->hints_wake);
+	list_init(&t->waits);
+	list_init(&t->hint_jobs);
+	for (size_t i = 0; i < TASK_BUCKETS; i++)
+		list_init(&t->buckets[i]);
+
+	err = open_wake(t);
+	t->events = calloc(TRACKER_QUEUE, sizeof(*t->events));
+	t->batch = calloc(TRACKER_QUEUE, sizeof(*t->batch));
+	if (!err && (!t->events || !t->batch))
+		err = -ENOMEM;
+	if (err) {
+		tracker_free(t);
+		return err;
+	}
+	*ret = t;
+	return 0;
+}
+
+void tracker_free(struct tracker *t)
+{
+	if (!t)
+		return;
+	assert(!t->started);
+	release_waits(t);
+	tasks_free(t);
+	if (t->attached)
+		procfs_done(&t->procfs);
+	if (t->wake_fd >= 0)
+		(void)close(t->wake_fd);
+	if (t->epoll_fd >= 0)
+		(void)close(t->epoll_fd);
+	free(t->events);
+	free(t->batch);
+	waitq_done(&t->hints_wake);
+	mutex_done(&t->lock);
+	free(t);
+}
+
+int tracker_attach(struct tracker *t, const char *root,
+		   const struct mount_dev *dev, bool parse)
+{
+	int err = procfs_init(&t->procfs, root, dev, parse);
+
+	if (err)
+		return err;
+	mutex_lock(&t->lock);
+	t->attached = true;
+	mutex_unlock(&t->lock);
+	t->stat.tracker_query = t->procfs.query;
+	return 0;
+}
+
+int tracker_start(struct tracker *t)
+{
+	int err;
+
+	assert(t->attached && !t->started);
+	err = pthread_create(&t->thread, NULL, tracker_main, t);
+	if (err)
+		return -err;
+	(void)pthread_setname_np(t->thread, "tracker");
+	t->started = true;
+
+	err = pthread_create(&t->hints_thread, NULL, hints_main, t);
+	if (err) {
+		t->hints_thread = t->thread;
+		tracker_stop(t);
+		return -err;
+	}
+	(void)pthread_setname_np(t->hints_thread, "tracker-smaps");
+	return 0;
+}
+
+void tracker_stop(struct tracker *t)
+{
+	mutex_lock(&t->lock);
+	t->stopping = true;
+	waitq_wake_all(&t->hints_wake);
+	mutex_unlock(&t->lock);
+	wake(t);
+	if (t->started) {
+		(void)pthread_join(t->thread, NULL);
+		if (!pthread_equal(t->hints_thread, t->thread))
+			(void)pthread_join(t->hints_thread, NULL);
+	}
+	t->started = false;
+	release_waits(t);
+}
+
+void tracker_stat(struct tracker *t, struct tracker_stat *ret)
+{
+	*ret = (struct tracker_stat){.tracker_scans = 0};
+	if (!t)
+		return;
+#define X(name, ...) \
+	ret->name = __atomic_load_n(&t->stat.name, __ATOMIC_RELAXED);
+	TRACKER_COUNTERS(X)
+	TRACKER_GAUGES(X)
+#undef X
+}
