@@ -94,7 +94,7 @@ extern const struct address_space_operations file_mapping_ops;
  * setattr_should_drop_suidgid(). Return: @mode without them. */
 static inline u32 mode_without_setid(u32 mode)
 {
-	if (!S_ISREG(mode))
+	if (S_ISDIR(mode))
 		return mode;
 	mode &= ~(u32)S_ISUID;
 	if (mode & S_IXGRP)
