@@ -249,6 +249,20 @@ int fs_generation(struct fs *fs, u64 ino, u64 *ret_generation)
 	return 0;
 }
 
+int fs_btime(struct fs *fs, u64 ino, struct timespec *ret_btime)
+{
+	struct inode *inode = NULL;
+	int err;
+
+	err = inode_get_ino(fs, ino, &inode);
+	if (err)
+		return err;
+
+	*ret_btime = ns_to_timespec(inode->btime);
+	inode_put(inode);
+	return 0;
+}
+
 /* ---- changing ---- */
 
 static s64 time_of(unsigned set, unsigned explicit_bit, unsigned now_bit,

@@ -74,6 +74,7 @@ void fs_log(struct fs *fs, int level, const char *fmt, ...) __printf(3, 4);
 /* ---- names. Each success that fills @ret_st takes a look-up reference, to
  * be dropped by fs_forget(). Names are NUL-terminated, -ENAMETOOLONG past
  * FS_NAME_MAX. ---- */
+/* "." is @parent itself, be it a folder or not; ".." a folder's parent. */
 int fs_lookup(struct fs *fs, u64 parent, const char *name, struct stat *ret_st);
 void fs_forget(struct fs *fs, u64 ino, u64 nlookup);
 int fs_mknod(struct fs *fs, u64 parent, const char *name, u32 mode, u64 rdev,
@@ -134,6 +135,8 @@ int fs_removexattr(struct fs *fs, u64 ino, const char *name);
  */
 #define FS_XATTR_ATOMIC "user.foliofs.atomic"
 int fs_generation(struct fs *fs, u64 ino, u64 *ret_generation);
+/* When it was made. */
+int fs_btime(struct fs *fs, u64 ino, struct timespec *ret_btime);
 
 /* ---- open files ---- */
 /*

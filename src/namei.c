@@ -192,23 +192,35 @@ int namei_get_dir(struct fs *fs, u64 ino, struct inode **ret)
 	return 0;
 }
 
-static int lookup_dots(struct inode *dir, const char *name, u64 *ret_ino)
-{
-	*ret_ino = dir->ino;
-	return name[1] ? namei_parent(dir, ret_ino) : 0;
-}
-
 /* Find and get the child. Context: dir->rwsem held shared. */
 static int lookup_child(struct inode *dir, const char *name, struct inode **ret)
 {
 	struct entry e = {0};
 	int err;
 
-	if (namei_is_dots(name))
-		err = lookup_dots(dir, name, &e.ino);
+	if (!strcmp(name, ".."))
+		err = namei_parent(dir, &e.ino);
 	else
 		err = namei_find(dir, name, &e);
 	return err ? err : inode_get_ino(dir->fs, e.ino, ret);
+}
+
+/* "." of any inode, folder or not: it is how file handles are found again. */
+static int lookup_self(struct fs *fs, u64 ino, struct stat *ret_st)
+{
+	struct inode *inode = NULL;
+	int err;
+
+	err = inode_get_ino(fs, ino, &inode);
+	if (err)
+		return err;
+	err = lookup_reserve(fs);
+	if (!err) {
+		lookup_take(fs, inode);
+		inode_stat(inode, ret_st);
+	}
+	inode_put(inode);
+	return err;
 }
 
 int fs_lookup(struct fs *fs, u64 parent, const char *name, struct stat *ret_st)
@@ -216,6 +228,8 @@ int fs_lookup(struct fs *fs, u64 parent, const char *name, struct stat *ret_st)
 	struct inode *dir = NULL, *inode = NULL;
 	int err;
 
+	if (!strcmp(name, "."))
+		return lookup_self(fs, parent, ret_st);
 	err = namei_check(name);
 	if (!err)
 		err = namei_get_dir(fs, parent, &dir);

@@ -29,9 +29,6 @@ const struct fuse_lowlevel_ops session_ops = {
 	.link = op_link,
 	.open = op_open,
 	.create = op_create,
-#ifdef HAVE_STRUCT_FUSE_LOWLEVEL_OPS_TMPFILE
-	.tmpfile = op_tmpfile,
-#endif
 	.read = op_read,
 	.write = op_write,
 	.flush = op_flush,

@@ -61,8 +61,6 @@ void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync,
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	       struct fuse_file_info *fi);
-void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode,
-		struct fuse_file_info *fi);
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	     struct fuse_file_info *fi);
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,

@@ -25,6 +25,7 @@ _Static_assert((int)FS_SET_KILL_SUID == FATTR_KILL_SUIDGID, "kill");
 
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct timespec btime;
 	struct stat st;
 	int err;
 
@@ -35,8 +36,12 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 
 	err = fs_getattr(session_of(req)->fs, ino, &st);
+	if (!err && session_opcode() == WIRE_STATX)
+		err = fs_btime(session_of(req)->fs, ino, &btime);
 	if (err)
 		reply_err(req, err);
+	else if (session_opcode() == WIRE_STATX)
+		reply_statx(req, &st, &btime, SESSION_TIMEOUT);
 	else
 		reply_attr(req, &st, SESSION_TIMEOUT);
 }

@@ -126,6 +126,8 @@ void control_op_getattr(fuse_req_t req, u64 ino)
 
 	if (err)
 		reply_err(req, err);
+	else if (session_opcode() == WIRE_STATX)
+		reply_statx(req, &st, NULL, 0);
 	else
 		reply_attr(req, &st, 0);
 }

@@ -82,35 +82,23 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	reply_open(req, fi);
 }
 
+/* Also for O_TMPFILE, whose name says nothing. */
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	       struct fuse_file_info *fi)
 {
 	struct fs_cred cred = cred_of(req);
 	struct stat st;
-	int err = name_may_change(parent, name);
+	pid_t pid = fuse_req_ctx(req)->pid;
+	struct fs *fs = session_of(req)->fs;
+	bool nameless = session_opcode() == FUSE_TMPFILE;
+	int err = name_may_change(parent, nameless ? "" : name);
 
-	if (!err)
-		err = fs_create(session_of(req)->fs, parent, name, mode,
-				fi->flags, &cred, fuse_req_ctx(req)->pid, &st,
-				&fi->fh);
-	if (err) {
-		reply_err(req, err);
-		return;
-	}
-	set_open_flags(session_of(req), fi);
-	reply_create(req, &st, fi);
-}
-
-void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode,
-		struct fuse_file_info *fi)
-{
-	struct fs_cred cred = cred_of(req);
-	struct stat st;
-	int err = control_owns(parent) ? -EPERM : 0;
-
-	if (!err)
-		err = fs_tmpfile(session_of(req)->fs, parent, mode, fi->flags,
-				 &cred, fuse_req_ctx(req)->pid, &st, &fi->fh);
+	if (!err && nameless)
+		err = fs_tmpfile(fs, parent, mode, fi->flags, &cred, pid, &st,
+				 &fi->fh);
+	else if (!err)
+		err = fs_create(fs, parent, name, mode, fi->flags, &cred, pid,
+				&st, &fi->fh);
 	if (err) {
 		reply_err(req, err);
 		return;

@@ -107,6 +107,16 @@ void reply_attr(fuse_req_t req, const struct stat *st, double timeout)
 	(void)fuse_reply_attr(req, st, timeout);
 }
 
+void reply_statx(fuse_req_t req, const struct stat *st,
+		 const struct timespec *btime, double timeout)
+{
+	struct wire_statx_out out;
+
+	wire_fill_statx(&out, st, btime);
+	out.attr_valid = (u64)timeout; /* whole seconds, all of ours */
+	reply_buf(req, &out, sizeof(out));
+}
+
 void reply_readlink(fuse_req_t req, const char *target)
 {
 	lock_assert_none();

@@ -36,6 +36,9 @@ void reply_opendir(fuse_req_t req, const struct fuse_file_info *fi);
 void reply_control_open(fuse_req_t req, const struct fuse_file_info *fi);
 
 void reply_attr(fuse_req_t req, const struct stat *st, double timeout);
+/* To FUSE_STATX; @btime may be NULL. */
+void reply_statx(fuse_req_t req, const struct stat *st,
+		 const struct timespec *btime, double timeout);
 void reply_readlink(fuse_req_t req, const char *target);
 void reply_buf(fuse_req_t req, const void *buf, size_t len);
 

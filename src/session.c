@@ -35,6 +35,7 @@ struct worker {
 	char *buf;   /* page-aligned, but for a request that was kept */
 	size_t size; /* of it: WORKER_BUF, or no more than the request's */
 	size_t len;  /* of the request in it */
+	u32 opcode;  /* that it came with */
 	bool again;  /* it is to be served again */
 };
 
@@ -43,6 +44,11 @@ static __thread struct worker *this_worker;
 const struct fuse_in_header *session_request(void)
 {
 	return (const void *)this_worker->buf;
+}
+
+u32 session_opcode(void)
+{
+	return this_worker->opcode;
 }
 
 void *session_scratch(size_t *ret_len)
@@ -98,7 +104,8 @@ void session_init_conn(struct session *s, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_ASYNC_READ |
 			   FUSE_CAP_ASYNC_DIO | FUSE_CAP_ATOMIC_O_TRUNC |
 			   FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-			   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS);
+			   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
+			   FUSE_CAP_EXPORT_SUPPORT);
 	if (s->writeback)
 		want(conn, FUSE_CAP_WRITEBACK_CACHE);
 	if (s->own)
@@ -304,9 +311,13 @@ static bool note_init(struct worker *w, const struct fuse_in_header *in)
 static void process(struct worker *w)
 {
 	struct fuse_buf buf = {.mem = w->buf, .size = w->len};
+	struct fuse_in_header *in = buf.mem;
 
+	w->opcode = wire_translate(buf.mem);
 	fuse_session_process_buf(w->session->fuse, &buf);
 	lock_assert_none();
+	/* it may be served again */
+	in->opcode = w->opcode;
 }
 
 bool session_serve_kept(struct session *s, void *request, size_t len)

@@ -137,8 +137,12 @@ static inline struct session *session_of(fuse_req_t req)
 	return fuse_req_userdata(req);
 }
 
-/* The request that this worker is at, as it came. */
+/* The request that this worker is at, as it came but for the opcode that
+ * wire_translate() gave it. */
 const struct fuse_in_header *session_request(void);
+
+/* The opcode that it came with. */
+u32 session_opcode(void);
 
 /* What stands behind its header. */
 static inline const void *session_argument(void)

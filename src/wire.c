@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 enum {
 	WIRE_FILE_NAMES = 1, /* the strings name files: no '/', no dots */
 	WIRE_NO_REPLY = 2,
+	WIRE_DOTS = 4, /* ... but dots may be: "." is the node itself */
 };
 
 /* What stands behind the header: a struct, then strings with their NULs. */
@@ -19,7 +21,7 @@ struct wire_row {
 };
 
 static const struct wire_row rows[] = {
-	[FUSE_LOOKUP] = {0, 1, WIRE_FILE_NAMES},
+	[FUSE_LOOKUP] = {0, 1, WIRE_FILE_NAMES | WIRE_DOTS},
 	[FUSE_FORGET] = {sizeof(struct fuse_forget_in), 0, WIRE_NO_REPLY},
 	[FUSE_GETATTR] = {sizeof(struct fuse_getattr_in)},
 	[FUSE_SETATTR] = {sizeof(struct fuse_setattr_in)},
@@ -65,12 +67,19 @@ static const struct wire_row rows[] = {
 	[FUSE_COPY_FILE_RANGE] = {sizeof(struct fuse_copy_file_range_in)},
 	/* O_TMPFILE has the shape of CREATE; its name says nothing */
 	[FUSE_TMPFILE] = {sizeof(struct fuse_create_in), 1},
+	[WIRE_STATX] = {sizeof(struct wire_statx_in)},
 };
 
-static bool is_file_name(const char *name)
+static bool is_dots(const char *name)
 {
-	return *name && !strchr(name, '/') && strcmp(name, ".") != 0 &&
-	       strcmp(name, "..") != 0;
+	return !strcmp(name, ".") || !strcmp(name, "..");
+}
+
+static bool is_file_name(const char *name, unsigned flags)
+{
+	if (!*name || strchr(name, '/'))
+		return false;
+	return flags & WIRE_DOTS || !is_dots(name);
 }
 
 /* Pass over the strings of a request. Return: the bytes behind them, or
@@ -82,7 +91,8 @@ static s64 check_strings(const struct wire_row *row, const char *at, size_t len)
 
 		if (!nul)
 			return -EINVAL;
-		if ((row->flags & WIRE_FILE_NAMES) && !is_file_name(at))
+		if ((row->flags & WIRE_FILE_NAMES) &&
+		    !is_file_name(at, row->flags))
 			return -EINVAL;
 		len -= (size_t)(nul + 1 - at);
 		at = nul + 1;
@@ -131,10 +141,52 @@ int wire_check(const void *buf, size_t len)
 	left = check_strings(row, arg + row->arg_size, len - row->arg_size);
 	if (left < 0)
 		return -EINVAL;
-	if (in->opcode == FUSE_SYMLINK && !is_file_name(arg))
+	if (in->opcode == FUSE_SYMLINK && !is_file_name(arg, row->flags))
 		return -EINVAL;
 
 	return check_payload(in->opcode, arg, (size_t)left);
+}
+
+u32 wire_translate(void *buf)
+{
+	struct fuse_in_header *in = buf;
+	u32 opcode = in->opcode;
+
+	if (opcode == FUSE_TMPFILE)
+		in->opcode = FUSE_CREATE;
+	else if (opcode == WIRE_STATX)
+		in->opcode = FUSE_GETATTR;
+	return opcode;
+}
+
+static struct wire_time wire_time(const struct timespec *ts)
+{
+	return (struct wire_time){.sec = ts->tv_sec, .nsec = (u32)ts->tv_nsec};
+}
+
+void wire_fill_statx(struct wire_statx_out *out, const struct stat *st,
+		     const struct timespec *btime)
+{
+	*out = (struct wire_statx_out){
+		.mask = STATX_BASIC_STATS,
+		.blksize = (u32)st->st_blksize,
+		.nlink = (u32)st->st_nlink,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+		.mode = (u16)st->st_mode,
+		.ino = st->st_ino,
+		.size = (u64)st->st_size,
+		.blocks = (u64)st->st_blocks,
+		.atime = wire_time(&st->st_atim),
+		.ctime = wire_time(&st->st_ctim),
+		.mtime = wire_time(&st->st_mtim),
+		.rdev_major = major(st->st_rdev),
+		.rdev_minor = minor(st->st_rdev),
+	};
+	if (btime) {
+		out->mask |= STATX_BTIME;
+		out->btime = wire_time(btime);
+	}
 }
 
 bool wire_wants_reply(const struct fuse_in_header *in)

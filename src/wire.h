@@ -5,22 +5,73 @@
  * is checked against its opcode before libfuse sees it, so that a broken one is
  * refused instead of read past its end.
  *
- * Also what libfuse 3.14 does not hand through.
+ * Also what libfuse 3.14 does not hand through, or does not know: O_TMPFILE and
+ * statx with its birth time. Their arguments begin as those of CREATE and
+ * GETATTR do, so libfuse is given them as such, and only the operations know.
  */
 #ifndef FOLIO_WIRE_H
 #define FOLIO_WIRE_H
 
 #include <linux/fuse.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "base.h"
 
 /*
  * Is the request of @len bytes at @buf whole? All its arguments are there, its
  * names end in NUL, are not empty and, where they name files, have no '/' and
- * are not "." or "..". Unknown opcodes are whole: libfuse answers ENOSYS.
- * Return: 0 or -EINVAL.
+ * are not "." or ".." (which may be looked up). Unknown opcodes are whole:
+ * libfuse answers ENOSYS. Return: 0 or -EINVAL.
  */
 int wire_check(const void *buf, size_t len);
+
+/* FUSE_STATX, of protocol 7.39; headers may be older. */
+#define WIRE_STATX 52
+
+struct wire_statx_in {
+	u32 getattr_flags;
+	u32 reserved;
+	u64 fh;
+	u32 sx_flags;
+	u32 sx_mask;
+};
+
+struct wire_time {
+	s64 sec;
+	u32 nsec;
+	int32_t reserved;
+};
+
+struct wire_statx_out {
+	u64 attr_valid;
+	u32 attr_valid_nsec;
+	u32 flags;
+	u64 spare[2];
+	/* struct fuse_statx */
+	u32 mask;
+	u32 blksize;
+	u64 attributes;
+	u32 nlink, uid, gid;
+	u16 mode, spare0;
+	u64 ino, size, blocks, attributes_mask;
+	struct wire_time atime, btime, ctime, mtime;
+	u32 rdev_major, rdev_minor, dev_major, dev_minor;
+	u64 spare2[14];
+};
+_Static_assert(sizeof(struct wire_statx_out) == 32 + 256, "as in the protocol");
+_Static_assert(offsetof(struct wire_statx_in, fh) ==
+		       offsetof(struct fuse_getattr_in, fh),
+	       "GETATTR's arguments come first");
+
+/* Everything but for how long it is good. @btime NULL: there is none. */
+void wire_fill_statx(struct wire_statx_out *out, const struct stat *st,
+		     const struct timespec *btime);
+
+/* Give the request the opcode that libfuse knows for it.
+ * Context: it is whole. Return: the one that it had. */
+u32 wire_translate(void *buf);
 
 /* Does somebody wait for an answer? Context: the header is there. */
 bool wire_wants_reply(const struct fuse_in_header *in);

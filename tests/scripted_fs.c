@@ -194,6 +194,12 @@ int fs_getattr(struct fs *fs, u64 ino, struct stat *ret_st)
 	return 0;
 }
 
+int fs_btime(struct fs *fs, u64 ino, struct timespec *ret_btime)
+{
+	*ret_btime = (struct timespec){-3, 4};
+	return 0;
+}
+
 int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
 	       unsigned set, struct stat *ret_st)
 {
@@ -281,6 +287,7 @@ int fs_tmpfile(struct fs *fs, u64 parent, u32 mode, int flags,
 	       const struct fs_cred *cred, pid_t pid, struct stat *ret_st,
 	       u64 *ret_fh)
 {
+	add(&fake.nameless, 1);
 	return fs_create(fs, parent, "", mode, flags, cred, pid, ret_st,
 			 ret_fh);
 }

@@ -43,6 +43,7 @@ struct fake {
 	unsigned nr_gated; /* waiting now */
 	u64 lookups;	   /* references out */
 	u64 handles;	   /* files and folders open */
+	u64 nameless;	   /* made by O_TMPFILE */
 	u64 pins;	   /* reads not done */
 	unsigned nr_reads, nr_writes, nr_page_writes, nr_ino_writes, nr_syncs,
 		nr_commits;

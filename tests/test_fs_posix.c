@@ -170,6 +170,23 @@ START_TEST(set_id_bits_go_with_a_change_by_who_may_not_keep_them)
 }
 END_TEST
 
+START_TEST(a_new_owner_takes_set_id_bits_from_all_but_folders)
+{
+	struct stat attr = {.st_uid = 5}, st;
+	u64 d = test_mkdir(&t, ROOT, "d");
+
+	ck_assert_int_eq(fs_mknod(t.fs, ROOT, "p", S_IFIFO | 06755, 0,
+				  &test_cred, &st),
+			 0);
+	ck_assert_int_eq(setattr(st.st_ino, FS_SET_UID, &attr), 0);
+	ck_assert_uint_eq(mode_of(st.st_ino), 0755);
+	fs_forget(t.fs, st.st_ino, 1);
+	chmod_to(d, 06755);
+	ck_assert_int_eq(setattr(d, FS_SET_UID, &attr), 0);
+	ck_assert_uint_eq(mode_of(d), 06755);
+}
+END_TEST
+
 START_TEST(the_group_is_inherited_from_a_set_gid_folder)
 {
 	u64 d = test_mkdir(&t, ROOT, "d"), e;
@@ -349,6 +366,43 @@ START_TEST(the_name_of_the_control_files_is_refused)
 		-EBUSY);
 	/* elsewhere it is a name like any other */
 	(void)test_mkdir(&t, d, ".foliofs");
+}
+END_TEST
+
+START_TEST(dots_are_looked_up_for_file_handles)
+{
+	u64 d = test_mkdir(&t, ROOT, "d"), f = test_create(&t, d, "f", NULL);
+	struct stat st;
+
+	ck_assert_uint_eq(test_lookup(&t, f, "."), f);
+	ck_assert_uint_eq(test_lookup(&t, d, "."), d);
+	ck_assert_uint_eq(test_lookup(&t, d, ".."), ROOT);
+	ck_assert_uint_eq(test_lookup(&t, ROOT, ".."), ROOT);
+	/* after a remount the parent is known from the rows */
+	test_fs_reopen(&t);
+	ck_assert_uint_eq(test_lookup(&t, f, "."), f);
+	ck_assert_uint_eq(test_lookup(&t, d, ".."), ROOT);
+	ck_assert(!there(999, "."));
+	ck_assert_int_eq(fs_unlink(t.fs, d, "f"), 0);
+	ck_assert_int_ne(fs_lookup(t.fs, f, ".", &st), 0);
+}
+END_TEST
+
+START_TEST(births_are_remembered)
+{
+	u64 f = test_create(&t, ROOT, "f", NULL);
+	struct timespec made, later;
+	struct stat st;
+
+	test_stat(&t, f, &st);
+	ck_assert_int_eq(fs_btime(t.fs, f, &made), 0);
+	ck_assert_int_eq(made.tv_sec, st.st_mtim.tv_sec);
+	ck_assert_int_eq(made.tv_nsec, st.st_mtim.tv_nsec);
+	chmod_to(f, 0600);
+	test_fs_reopen(&t);
+	ck_assert_int_eq(fs_btime(t.fs, f, &later), 0);
+	ck_assert_int_eq(memcmp(&made, &later, sizeof(made)), 0);
+	ck_assert_int_eq(fs_btime(t.fs, 999, &later), -ENOENT);
 }
 END_TEST
 
@@ -890,6 +944,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, folders_count_their_subfolders_as_links);
 	tcase_add_test(tc,
 		       set_id_bits_go_with_a_change_by_who_may_not_keep_them);
+	tcase_add_test(tc, a_new_owner_takes_set_id_bits_from_all_but_folders);
 	tcase_add_test(tc, the_group_is_inherited_from_a_set_gid_folder);
 	tcase_add_test(tc, times_before_1970_and_nanoseconds_survive_a_remount);
 	tcase_add_test(tc, blocks_are_true_before_and_after_a_commit);
@@ -897,6 +952,8 @@ Suite *test_suite(void)
 		       blocks_kept_by_difference_are_those_that_are_counted);
 	tcase_add_test(tc, fallocate_makes_space_that_reads_as_zeros);
 	tcase_add_test(tc, the_name_of_the_control_files_is_refused);
+	tcase_add_test(tc, dots_are_looked_up_for_file_handles);
+	tcase_add_test(tc, births_are_remembered);
 	tcase_add_test(tc, names_may_be_255_bytes_and_no_more);
 	tcase_add_test(tc, an_unlinked_file_stays_until_closed_and_forgotten);
 	tcase_add_test(tc,

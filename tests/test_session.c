@@ -348,6 +348,48 @@ START_TEST(opens_keep_the_kernels_cache_and_need_no_flush)
 }
 END_TEST
 
+START_TEST(a_file_without_a_name_is_made_and_opened)
+{
+	struct fuse_create_in in = {.mode = S_IFREG | 0600, .flags = O_RDWR};
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} out;
+
+	ck_assert_int_eq(peer_call(&peer, FUSE_TMPFILE, FS_ROOT_INO, &in,
+				   sizeof(in), "/", 2, &out, sizeof(out)),
+			 0);
+	ck_assert_uint_eq(fake.nameless, 1);
+	ck_assert_uint_ne(out.entry.nodeid, 0);
+	ck_assert_uint_ge(out.open.fh, FAKE_FH);
+	ck_assert_int_eq(peer_call(&peer, FUSE_TMPFILE, CONTROL_INO, &in,
+				   sizeof(in), "/", 2, &out, sizeof(out)),
+			 -EPERM);
+}
+END_TEST
+
+START_TEST(statx_tells_the_time_of_birth_where_there_is_one)
+{
+	struct wire_statx_in in = {.sx_mask = STATX_BTIME};
+	struct wire_statx_out out;
+
+	ck_assert_int_eq(peer_call(&peer, WIRE_STATX, FAKE_FILE, &in,
+				   sizeof(in), NULL, 0, &out, sizeof(out)),
+			 0);
+	ck_assert_uint_eq(out.mask, STATX_BASIC_STATS | STATX_BTIME);
+	ck_assert_int_eq(out.btime.sec, -3);
+	ck_assert_uint_eq(out.btime.nsec, 4);
+	ck_assert_uint_eq(out.ino, FAKE_FILE);
+	ck_assert_uint_gt(out.attr_valid, 0);
+
+	ck_assert_int_eq(peer_call(&peer, WIRE_STATX, FAKE_CONTROL_FILE, &in,
+				   sizeof(in), NULL, 0, &out, sizeof(out)),
+			 0);
+	ck_assert_uint_eq(out.mask, STATX_BASIC_STATS);
+	ck_assert_uint_eq(out.attr_valid, 0);
+}
+END_TEST
+
 START_TEST(a_read_sends_what_lies_in_frames_and_what_was_bounced)
 {
 	static char buf[128 << 10];
@@ -1222,6 +1264,8 @@ static void add_requests(Suite *suite)
 	tcase_add_test(tc, forgets_give_back_what_lookups_took);
 	tcase_add_test(tc, what_an_answer_could_not_hand_over_is_dropped);
 	tcase_add_test(tc, opens_keep_the_kernels_cache_and_need_no_flush);
+	tcase_add_test(tc, a_file_without_a_name_is_made_and_opened);
+	tcase_add_test(tc, statx_tells_the_time_of_birth_where_there_is_one);
 	tcase_add_test(tc,
 		       a_read_sends_what_lies_in_frames_and_what_was_bounced);
 	tcase_add_test(tc, a_write_is_answered_when_it_is_stored);

@@ -40,8 +40,11 @@ static const struct {
 	{FUSE_LOOKUP, 0, TAIL("...\0"), 0},
 	{FUSE_LOOKUP, 0, TAIL(""), -EINVAL},
 	{FUSE_LOOKUP, 0, TAIL("\0"), -EINVAL},
-	{FUSE_LOOKUP, 0, TAIL(".\0"), -EINVAL},
-	{FUSE_LOOKUP, 0, TAIL("..\0"), -EINVAL},
+	{FUSE_LOOKUP, 0, TAIL(".\0"), 0},
+	{FUSE_LOOKUP, 0, TAIL("..\0"), 0},
+	{FUSE_UNLINK, 0, TAIL(".\0"), -EINVAL},
+	{WIRE_STATX, 24, TAIL(""), 0},
+	{WIRE_STATX, 23, TAIL(""), -EINVAL},
 	{FUSE_LOOKUP, 0, TAIL("a/b\0"), -EINVAL},
 	{FUSE_GETATTR, 16, TAIL(""), 0},
 	{FUSE_GETATTR, 15, TAIL(""), -EINVAL},
@@ -82,6 +85,20 @@ START_TEST(a_request_is_whole_or_it_is_refused)
 
 	ck_assert_int_eq(wire_check(buf, len), table[_i].result);
 	free(buf);
+}
+END_TEST
+
+START_TEST(what_libfuse_does_not_know_comes_as_what_it_knows)
+{
+	struct fuse_in_header in = {.opcode = FUSE_TMPFILE};
+
+	ck_assert_uint_eq(wire_translate(&in), FUSE_TMPFILE);
+	ck_assert_uint_eq(in.opcode, FUSE_CREATE);
+	in.opcode = WIRE_STATX;
+	ck_assert_uint_eq(wire_translate(&in), WIRE_STATX);
+	ck_assert_uint_eq(in.opcode, FUSE_GETATTR);
+	ck_assert_uint_eq(wire_translate(&in), FUSE_GETATTR);
+	ck_assert_uint_eq(in.opcode, FUSE_GETATTR);
 }
 END_TEST
 
@@ -239,6 +256,7 @@ Suite *test_suite(void)
 
 	tcase_add_loop_test(tc, a_request_is_whole_or_it_is_refused, 0,
 			    (int)ARRAY_SIZE(table));
+	tcase_add_test(tc, what_libfuse_does_not_know_comes_as_what_it_knows);
 	tcase_add_test(tc, no_length_but_the_announced_one_is_right);
 	tcase_add_test(tc, a_write_brings_the_data_that_it_announces);
 	tcase_add_test(tc, a_value_of_an_attribute_is_as_long_as_announced);
