@@ -41,6 +41,20 @@ static struct range_node *first_ending(const struct range_set *set, u64 pgoff)
 	return found;
 }
 
+static u64 range_pages(const struct range_node *r)
+{
+	return r->last - r->start + 1;
+}
+
+static void set_bounds(struct range_set *set, struct range_node *r, u64 start,
+		       u64 last)
+{
+	set->nr_pages -= range_pages(r);
+	r->start = start;
+	r->last = last;
+	set->nr_pages += range_pages(r);
+}
+
 /* Link @r, which no range of @set overlaps. */
 static void link_range(struct range_set *set, struct range_node *r)
 {
@@ -54,12 +68,14 @@ static void link_range(struct range_set *set, struct range_node *r)
 	}
 	rb_insert(&set->ranges, &r->rb, parent, link, NULL);
 	set->nr++;
+	set->nr_pages += range_pages(r);
 }
 
 static void unlink_range(struct range_set *set, struct range_node *r)
 {
 	rb_erase(&set->ranges, &r->rb, NULL);
 	set->nr--;
+	set->nr_pages -= range_pages(r);
 }
 
 static void free_range(struct range_set *set, struct range_node *r)
@@ -94,13 +110,14 @@ static bool extend(struct range_set *set, u64 start, u64 last)
 	if (!r || r->start > behind)
 		return false;
 
-	r->start = min(r->start, start);
-	r->last = max(r->last, last);
-	behind = r->last == UINT64_MAX ? r->last : r->last + 1;
+	start = min(r->start, start);
+	last = max(r->last, last);
+	behind = last == UINT64_MAX ? last : last + 1;
 	while ((next = next_range(r)) && next->start <= behind) {
-		r->last = max(r->last, next->last);
+		last = max(last, next->last);
 		free_range(set, next);
 	}
+	set_bounds(set, r, start, last);
 	return true;
 }
 
@@ -127,7 +144,7 @@ static int split(struct range_set *set, struct range_node *r, u64 start,
 
 	if (!tail)
 		return -ENOMEM;
-	r->last = start - 1;
+	set_bounds(set, r, r->start, start - 1);
 	link_range(set, tail);
 	return 0;
 }
@@ -142,7 +159,7 @@ int range_set_remove(struct range_set *set, u64 start, u64 last)
 		return split(set, r, start, last);
 
 	if (r && r->start < start) {
-		r->last = start - 1;
+		set_bounds(set, r, r->start, start - 1);
 		r = next_range(r);
 	}
 	for (; r && r->last <= last; r = next) {
@@ -150,7 +167,7 @@ int range_set_remove(struct range_set *set, u64 start, u64 last)
 		free_range(set, r);
 	}
 	if (r && r->start <= last)
-		r->start = last + 1;
+		set_bounds(set, r, last + 1, r->last);
 	return 0;
 }
 
@@ -177,6 +194,13 @@ bool range_set_next(const struct range_set *set, u64 pgoff, u64 *ret_start,
 	const struct range_node *r = first_ending(set, pgoff);
 
 	return r && answer(r, ret_start, ret_last);
+}
+
+bool range_set_last(const struct range_set *set, u64 *ret_last)
+{
+	const struct range_node *r = to_range(rb_last(&set->ranges));
+
+	return r && answer(r, NULL, ret_last);
 }
 
 void range_set_move(struct range_set *from, struct range_set *into)
@@ -219,7 +243,7 @@ void range_set_check(const struct range_set *set)
 {
 	struct range_node *prev = NULL;
 	struct rb_node *rb;
-	u64 nr = 0;
+	u64 nr = 0, nr_pages = 0;
 
 	rb_check(&set->ranges, by_start);
 	rb_for_each (rb, &set->ranges) {
@@ -229,6 +253,7 @@ void range_set_check(const struct range_set *set)
 		verify(!prev || r->start - 1 > prev->last);
 		prev = r;
 		nr++;
+		nr_pages += range_pages(r);
 	}
-	verify(nr == set->nr);
+	verify(nr == set->nr && nr_pages == set->nr_pages);
 }

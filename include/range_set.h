@@ -19,14 +19,14 @@
 struct range_set {
 	struct rb_root ranges; /* of struct range_node, by start */
 	u64 nr;		       /* ranges, each RANGE_NODE_BYTES */
+	u64 nr_pages;	       /* in all of them */
 };
 
 #define RANGE_NODE_BYTES 48 /* with malloc's header, for accounting */
 
 static inline void range_set_init(struct range_set *set)
 {
-	set->ranges = RB_ROOT;
-	set->nr = 0;
+	*set = (struct range_set){.ranges = RB_ROOT};
 }
 
 static inline bool range_set_empty(const struct range_set *set)
@@ -49,6 +49,9 @@ bool range_set_find(const struct range_set *set, u64 pgoff, u64 *ret_start,
 /* The range that holds @pgoff, or else the first behind it. */
 bool range_set_next(const struct range_set *set, u64 pgoff, u64 *ret_start,
 		    u64 *ret_last);
+
+/* The last page of the last range. Return: false when the set is empty. */
+bool range_set_last(const struct range_set *set, u64 *ret_last);
 
 /* Move everything of @from to @into, which is empty. O(1), cannot fail. */
 void range_set_move(struct range_set *from, struct range_set *into);

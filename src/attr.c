@@ -366,17 +366,27 @@ static int setattr_locked(struct inode *inode, const struct stat *attr,
 	return err;
 }
 
+static bool shrinks(const struct inode *inode, const struct stat *attr,
+		    unsigned set)
+{
+	return set & FS_SET_SIZE && inode_is_reg(inode) &&
+	       attr->st_size < (s64)i_size_read(&inode->mapping);
+}
+
 int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
 	       unsigned set, struct stat *ret_st)
 {
 	struct inode *inode = NULL;
 	int err;
 
-	err = fs_may_change(fs, false);
-	if (!err)
-		err = inode_get_ino(fs, ino, &inode);
+	err = inode_get_ino(fs, ino, &inode);
 	if (err)
 		return err;
+	err = fs_may_change(fs, shrinks(inode, attr, set));
+	if (err) {
+		inode_put(inode);
+		return err;
+	}
 
 	down_write(&inode->rwsem);
 	err = setattr_locked(inode, attr, set);

@@ -119,14 +119,15 @@ struct outcome {
 	int left_out; /* an error of one of its files, which is not in it */
 };
 
-static bool was_left_out(struct inode *inode, u64 epoch)
+static int left_out_err(struct inode *inode, u64 epoch)
 {
-	bool was;
+	int err = 0;
 
 	mutex_lock(&inode->lock);
-	was = inode->left_out == epoch;
+	if (inode->left_out == epoch)
+		err = inode->left_out_err;
 	mutex_unlock(&inode->lock);
-	return was;
+	return err;
 }
 
 /* The open file's error, once; but the same may have been told to a close()
@@ -137,7 +138,7 @@ static int file_result(struct handle *h, const struct outcome *o)
 
 	if (err || o->err)
 		return err ? err : o->err;
-	return was_left_out(h->inode, o->epoch) ? -EIO : 0;
+	return left_out_err(h->inode, o->epoch);
 }
 
 static int result(const struct commit_req *req, const struct outcome *o)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "fs_internal.h"
+#include "prealloc.h"
 
 /* copy_file_range: a piece, and all that one call does. */
 #define COPY_PIECE ((size_t)256 << 10)
@@ -105,102 +106,6 @@ const struct address_space_operations file_mapping_ops = {
 	.unreserve = file_unreserve,
 	.content_changed = file_content_changed,
 };
-
-/* ---- reserved ranges of fallocate ----
- *
- * They wait at the inode, with a reservation, until the commit of the content
- * makes unwritten extents of what is still a hole then.
- */
-
-u64 range_set_pages(const struct range_set *set)
-{
-	u64 pgoff = 0, start, last, nr = 0;
-
-	while (range_set_next(set, pgoff, &start, &last)) {
-		nr += last - start + 1;
-		pgoff = last + 1;
-	}
-	return nr;
-}
-
-/* Bring count and reservation to what the sets hold after a change. */
-static u64 settle_prealloc_locked(struct inode *inode, u64 reserved)
-{
-	u64 nr = range_set_pages(&inode->prealloc) +
-		 range_set_pages(&inode->cut_prealloc);
-	u64 excess = inode->nr_prealloc + reserved - nr;
-
-	inode->nr_prealloc = nr;
-	return excess;
-}
-
-/* Where in pages [start, last] there is no data. */
-static int find_holes(struct inode *inode, u64 start, u64 last,
-		      struct range_set *ret)
-{
-	struct address_space *as = &inode->mapping;
-	u64 end = last + 1;
-	int err = 0;
-
-	while (!err && start < end) {
-		s64 hole = cache_seek(as, start << PAGE_SHIFT, SEEK_HOLE);
-		s64 data =
-			hole < 0 ? hole : cache_seek(as, (u64)hole, SEEK_DATA);
-		u64 stop = end;
-
-		if ((hole < 0 && hole != -ENXIO) ||
-		    (data < 0 && data != -ENXIO))
-			return hole < 0 ? (int)hole : (int)data;
-		/* nothing is data behind the end of the file */
-		if (hole >= 0)
-			start = max(start, bytes_to_pages((u64)hole));
-		if (data >= 0)
-			stop = min(end, (u64)data >> PAGE_SHIFT);
-		if (start < stop)
-			err = range_set_add(ret, start, stop - 1);
-		start = max(start, stop);
-	}
-	return err;
-}
-
-static int prealloc_add(struct inode *inode, u64 start, u64 last)
-{
-	struct volume *v = inode->fs->volume;
-	struct range_set holes;
-	u64 nr, excess;
-	int err;
-
-	range_set_init(&holes);
-	err = find_holes(inode, start, last, &holes);
-	nr = range_set_pages(&holes);
-	if (!err)
-		err = volume_reserve(v, nr);
-	if (err) {
-		range_set_clear(&holes);
-		return err;
-	}
-
-	mutex_lock(&inode->lock);
-	range_set_merge(&holes, &inode->prealloc);
-	excess = settle_prealloc_locked(inode, nr);
-	mutex_unlock(&inode->lock);
-	blocks_unreserve(v->blocks, excess);
-	return 0;
-}
-
-static int prealloc_clip(struct inode *inode, u64 start, u64 last)
-{
-	u64 excess;
-	int err;
-
-	mutex_lock(&inode->lock);
-	err = range_set_remove(&inode->prealloc, start, last);
-	excess = settle_prealloc_locked(inode, 0);
-	mutex_unlock(&inode->lock);
-	if (excess)
-		blocks_unreserve(inode->fs->volume->blocks, excess);
-	return err;
-}
 
 /* ---- size ---- */
 

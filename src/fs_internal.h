@@ -108,8 +108,6 @@ static inline u32 mode_without_setid(u32 mode)
 int inode_truncate(struct inode *inode, u64 size);
 /* The content changes: set-id bits go. Context: no locks held. */
 int inode_drop_setid(struct inode *inode);
-/* Pages of a set of ranges. */
-u64 range_set_pages(const struct range_set *set);
 
 /* ---- namei.c ---- */
 

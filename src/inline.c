@@ -35,7 +35,7 @@ void inline_forget(struct inode *inode, u64 pgoff, u64 nr)
 	/* no memory to split a range: the rows are asked anyway */
 	if (range_set_remove(&inode->inlined, pgoff, pgoff + nr - 1))
 		return;
-	inode->nr_inline = (u32)range_set_pages(&inode->inlined);
+	inode->nr_inline = (u32)inode->inlined.nr_pages;
 	charge(inode, before);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "fs_internal.h"
+#include "prealloc.h"
 #include "inline.h"
 
 /* Idle inodes may take an eighth of the budget, and some in any case. */
@@ -39,21 +40,12 @@ static struct inode *inode_alloc(struct fs *fs, u64 ino)
 	return inode;
 }
 
-static void inode_drop_prealloc(struct inode *inode)
-{
-	range_set_clear(&inode->prealloc);
-	range_set_clear(&inode->cut_prealloc);
-	if (inode->nr_prealloc)
-		blocks_unreserve(inode->fs->volume->blocks, inode->nr_prealloc);
-	inode->nr_prealloc = 0;
-}
-
 /* The pages of a file that nobody can reach any more, uncommitted ones too. */
 static void inode_drop_content(struct inode *inode)
 {
 	if (inode_is_reg(inode))
 		address_space_done(&inode->mapping);
-	inode_drop_prealloc(inode);
+	prealloc_drop(inode);
 }
 
 static void inode_free(struct inode *inode)

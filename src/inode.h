@@ -80,8 +80,9 @@ struct inode {
 	u64 committing;	   /* epoch of the commit that has it; 0: none */
 	bool must;	   /* a commit point waits: the next takes it */
 	bool cut_must;	   /* ... of the commit in flight */
-	u64 left_out;	   /* epoch of the last commit that failed to take it;
-			      0: it was taken since */
+	u64 left_out;	   /* epoch of the last commit that failed to take it
+			      whole; 0: it was taken since */
+	int left_out_err;  /* ... and why */
 	s64 cut_mtime, cut_ctime;
 	u64 cut_size;
 	u64 csize;	     /* committed size */
@@ -90,6 +91,7 @@ struct inode {
 	u32 content_commits; /* so far */
 	struct range_set prealloc, cut_prealloc; /* to become unwritten */
 	u64 nr_prealloc;			 /* reserved pages, of both */
+	u64 prealloc_bytes;			 /* charged for both */
 
 	/* under oplist.lock */
 	struct op_inode *op;	 /* the newest record, or NULL */
@@ -107,6 +109,8 @@ struct inode {
 	/* the committer's alone */
 	struct list_head commit_node;
 	bool seen;		  /* by commit_next() */
+	u64 prealloc_done;	  /* what fallocate asked for has been made up
+				     to this page */
 	bool must_failed;	  /* a commit failed since it had to be in it */
 	s64 cut_pages;		  /* by so many its pages become more */
 	struct range_set inlined; /* pages in rows, as far as is known */

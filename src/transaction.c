@@ -6,6 +6,7 @@
 
 #include "fs_internal.h"
 #include "inline.h"
+#include "prealloc.h"
 #include "transaction.h"
 
 /* Files with more DIRTY pages than this are written before the cut. */
@@ -90,12 +91,10 @@ void transaction_prewrite(struct transaction *t)
 static u64 content_end(const struct inode *inode)
 {
 	u64 end = bytes_to_pages(inode->cut_size);
-	u64 pgoff = 0, last;
+	u64 last;
 
-	while (range_set_next(&inode->cut_prealloc, pgoff, NULL, &last)) {
+	if (range_set_last(&inode->cut_prealloc, &last))
 		end = max(end, last + 1);
-		pgoff = last + 1;
-	}
 	return end;
 }
 
@@ -112,12 +111,13 @@ static void cut_file(struct transaction *t, struct inode *inode)
 	inode->cut_mtime = inode->mtime;
 	inode->cut_ctime = inode->ctime;
 	inode->cut_size = i_size_read(&inode->mapping);
-	range_set_move(&inode->prealloc, &inode->cut_prealloc);
+	prealloc_cut(inode);
 	inode->extent_end = max(inode->extent_end, content_end(inode));
 	mutex_unlock(&inode->lock);
 
 	inode->seen = false;
 	inode->cut_pages = 0;
+	inode->prealloc_done = PGOFF_MAX + 1;
 	list_del(&inode->dirty);
 	l->nr_dirty--;
 	list_add_tail(&inode->commit_node, &t->files);
@@ -437,17 +437,31 @@ static int fill_range(struct transaction *t, u64 ino, u64 pgoff, u64 last)
 	}
 }
 
+/*
+ * The blocks were reserved, but late writes and swap may have dug into that.
+ * What is written goes with this commit all the same; the rest waits for the
+ * next, and who asked for the file is told.
+ */
 static int fill_prealloc(struct transaction *t, struct inode *inode)
 {
 	u64 pgoff = 0, start, last;
 	int err = 0;
 
-	while (!err &&
-	       range_set_next(&inode->cut_prealloc, pgoff, &start, &last)) {
+	while (!err && prealloc_next(inode, pgoff, &start, &last)) {
 		err = fill_range(t, inode->ino, start, last);
-		pgoff = last + 1;
+		if (!err)
+			pgoff = last + 1;
 	}
-	return err;
+	if (err != -ENOSPC)
+		return err;
+	if (!inode->left_out)
+		fs_log(t->fs, LOG_ERR,
+		       "commit of inode %llu without what fallocate asked for: "
+		       "%s",
+		       (unsigned long long)inode->ino, strerror(-err));
+	inode->prealloc_done = pgoff;
+	t->left_out = err;
+	return 0;
 }
 
 /* Zeros at the end of an inline page need not be stored. */
@@ -524,6 +538,7 @@ static int check_left_out(struct transaction *t)
 		if (!inode->left_out)
 			fs_log(t->fs, LOG_ERR, "commit without inode %llu: %s",
 			       (unsigned long long)inode->ino, strerror(-err));
+		inode->left_out_err = err;
 		t->left_out = err;
 	}
 	return 0;
@@ -578,10 +593,19 @@ int transaction_write(struct transaction *t)
 
 /* ---- end ---- */
 
+static void not_whole(struct transaction *t, struct inode *inode, int err)
+{
+	mutex_lock(&inode->lock);
+	inode->left_out = t->epoch;
+	inode->left_out_err = err;
+	if (!inode->dirty_epoch)
+		inode->dirty_epoch = t->epoch;
+	mutex_unlock(&inode->lock);
+	oplist_add_dirty(&t->fs->ops, inode);
+}
+
 static void file_committed(struct transaction *t, struct inode *inode)
 {
-	u64 nr;
-
 	mutex_lock(&inode->lock);
 	inode->committing = 0;
 	inode->csize = inode->cut_size;
@@ -592,31 +616,20 @@ static void file_committed(struct transaction *t, struct inode *inode)
 	inode->must_failed = false;
 	if (!inode->dirty_epoch)
 		inode->must = false;
-	nr = range_set_pages(&inode->cut_prealloc);
-	range_set_clear(&inode->cut_prealloc);
-	inode->nr_prealloc -= nr;
 	mutex_unlock(&inode->lock);
-	if (nr)
-		blocks_unreserve(t->fs->volume->blocks, nr);
+	if (prealloc_committed(inode, inode->prealloc_done))
+		not_whole(t, inode, -ENOSPC);
 }
 
 static void file_not_committed(struct transaction *t, struct inode *inode)
 {
-	u64 before, after;
-
 	mutex_lock(&inode->lock);
 	inode->committing = 0;
 	inode->left_out = t->epoch;
 	inode->dirty_epoch = t->epoch;
 	inode->must |= inode->cut_must;
-	before = range_set_pages(&inode->prealloc) +
-		 range_set_pages(&inode->cut_prealloc);
-	range_set_merge(&inode->cut_prealloc, &inode->prealloc);
-	after = range_set_pages(&inode->prealloc);
-	inode->nr_prealloc -= before - after;
 	mutex_unlock(&inode->lock);
-	if (before > after)
-		blocks_unreserve(t->fs->volume->blocks, before - after);
+	prealloc_restore(inode);
 	oplist_add_dirty(&t->fs->ops, inode);
 }
 

@@ -8,13 +8,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/falloc.h>
 #include <pthread.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "fs_util.h"
 #include "tmpdir.h"
 #include "vfs.h"
+#include "wal_gate.h"
 
 #define PAGES 16 /* more than are ever kept inline */
 
@@ -264,6 +267,141 @@ START_TEST(fallocate_of_what_is_written_needs_no_space)
 }
 END_TEST
 
+static u64 reserved_blocks(void)
+{
+	struct blocks_stat st;
+
+	blocks_stat(fs_volume(t.fs)->blocks, &st);
+	return st.reserved;
+}
+
+static u64 blocks_of(u64 ino)
+{
+	struct stat st;
+
+	test_stat(&t, ino, &st);
+	return (u64)st.st_blocks / 8;
+}
+
+/* Late writes may dig into the reservation: what is written comes first. */
+START_TEST(what_fallocate_cannot_get_any_more_fails_no_other_file)
+{
+	static char buf[1 << 20], in[1 << 20];
+	u64 fh, late, asked, ino, pos = 0;
+	bool retry;
+	u64 pause;
+
+	t.volume_size = 6u << 20;
+	t.cache_size = 16u << 20;
+	wal_gate_set();
+	test_fs_open(&t);
+	asked = test_create(&t, FS_ROOT_INO, "asked", &fh);
+	ino = test_create(&t, FS_ROOT_INO, "late", &late);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	wal_gate_shut();
+	(void)test_mkdir(&t, FS_ROOT_INO, "held");
+	fs_want_commit(t.fs);
+	wal_gate_wait();
+	test_pattern(buf, sizeof(buf), 0, 1);
+	test_write(&t, fh, 0, buf, PAGE_SIZE);
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, 0, 0, 5u << 20), 0);
+	ck_assert_int_eq(fs_setattr(t.fs, ino, late,
+				    &(struct stat){.st_size = 3u << 20},
+				    FS_SET_SIZE, &(struct stat){0}),
+			 0);
+	for (; pos < sizeof(buf) * 3; pos += sizeof(buf))
+		ck_assert_int_eq(fs_write(t.fs, late, pos, buf, sizeof(buf),
+					  CACHE_WRITE_WRITEPAGE, &pause,
+					  &retry),
+				 sizeof(buf));
+	wal_gate_open(SQLITE_OK);
+	ck_assert_int_eq(test_fsync(&t, late), 0);
+	ck_assert_int_eq(test_fsync(&t, fh), -ENOSPC);
+	ck_assert_int_eq(fs_sync_wait(t.fs), -ENOSPC);
+
+	/* it gets the rest when there is room */
+	ck_assert_int_eq(fs_release(t.fs, late), 0);
+	ck_assert_int_eq(fs_unlink(t.fs, FS_ROOT_INO, "late"), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), -ENOSPC);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_uint_eq(reserved_blocks(), 0);
+	ck_assert_uint_eq(blocks_of(asked), 5u << 20 >> PAGE_SHIFT);
+	ck_assert_int_eq(test_read(&t, fh, 0, in, PAGE_SIZE), PAGE_SIZE);
+	ck_assert_int_eq(memcmp(in, buf, PAGE_SIZE), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+	ck_assert_uint_eq(blocks_of(asked), 5u << 20 >> PAGE_SHIFT);
+	ck_assert_int_eq(fs_getattr(t.fs, ino, &(struct stat){0}), -ENOENT);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	wal_gate_remove();
+}
+END_TEST
+
+/* A commit in flight is to make unwritten extents of what is cut off. */
+START_TEST(what_is_truncated_meanwhile_is_not_asked_for_any_more)
+{
+	static const int codes[] = {SQLITE_OK, SQLITE_FULL};
+	u64 fh, ino;
+
+	wal_gate_set();
+	test_fs_open(&t);
+	for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
+		char name[8] = {(char)('a' + i)};
+
+		ino = test_create(&t, FS_ROOT_INO, name, &fh);
+		ck_assert_int_eq(fs_fallocate(t.fs, fh, 0, 0, 1u << 20), 0);
+		ck_assert_uint_eq(reserved_blocks(), 256);
+		wal_gate_shut();
+		fs_want_commit(t.fs);
+		wal_gate_wait();
+		ck_assert_int_eq(fs_setattr(t.fs, ino, fh,
+					    &(struct stat){.st_size = 8192},
+					    FS_SET_SIZE, &(struct stat){0}),
+				 0);
+		ck_assert_uint_eq(reserved_blocks(), 2);
+		wal_gate_open(codes[i]);
+		(void)fs_sync_wait(t.fs);
+		ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+		ck_assert_uint_eq(reserved_blocks(), 0);
+		ck_assert_uint_eq(blocks_of(ino), 2);
+		ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	}
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	test_fs_check_volume();
+	wal_gate_remove();
+}
+END_TEST
+
+START_TEST(ranges_that_wait_for_their_blocks_are_charged_and_bounded)
+{
+	struct cache_gauges before, during, after;
+	u64 fh, ino, nr = 0;
+	int err;
+
+	t.cache_size = 64u << 20;
+	test_fs_open(&t);
+	ino = test_create(&t, FS_ROOT_INO, "file", &fh);
+	cache_gauges(fs_cache(t.fs), &before);
+	do
+		err = fs_fallocate(t.fs, fh, FALLOC_FL_KEEP_SIZE,
+				   nr++ * 2 * PAGE_SIZE, 1);
+	while (!err);
+	ck_assert_int_eq(err, -ENOSPC);
+	nr--;
+	cache_gauges(fs_cache(t.fs), &during);
+	ck_assert_uint_ge(during.metadata_bytes,
+			  before.metadata_bytes + nr * RANGE_NODE_BYTES);
+	ck_assert_uint_eq(blocks_of(ino), nr);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	cache_gauges(fs_cache(t.fs), &after);
+	ck_assert_uint_lt(after.metadata_bytes, during.metadata_bytes);
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, FALLOC_FL_KEEP_SIZE,
+				      nr * 2 * PAGE_SIZE, 1),
+			 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 /* ---- ends ---- */
 
 struct answer {
@@ -296,8 +434,7 @@ END_TEST
 START_TEST(a_cache_that_is_too_small_is_refused)
 {
 	struct volume_options vo = {.create = true};
-	struct fs_options fo = {.cache_size = PAGE_SIZE,
-				 .patient = true};
+	struct fs_options fo = {.cache_size = PAGE_SIZE, .patient = true};
 	struct volume *v;
 	struct fs *fs;
 	char err[256];
@@ -432,6 +569,12 @@ Suite *test_suite(void)
 	tcase_add_test(tc, sync_writes_large_files_before_it_stops_writers);
 	tcase_add_test(tc, targets_of_symlinks_count_as_bookkeeping);
 	tcase_add_test(tc, fallocate_of_what_is_written_needs_no_space);
+	tcase_add_test(tc,
+		       what_fallocate_cannot_get_any_more_fails_no_other_file);
+	tcase_add_test(tc,
+		       what_is_truncated_meanwhile_is_not_asked_for_any_more);
+	tcase_add_test(
+		tc, ranges_that_wait_for_their_blocks_are_charged_and_bounded);
 	tcase_add_test(tc, closing_answers_an_fsync_that_is_under_way);
 	tcase_add_test(tc, a_cache_that_is_too_small_is_refused);
 	tcase_add_test(

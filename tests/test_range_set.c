@@ -37,7 +37,16 @@ static bool model_next(const struct model *m, u64 at, u64 *ret_start,
 
 static void check_model(const struct range_set *set, const struct model *m)
 {
+	u64 last = 0, want_last = 0, nr = 0;
+
 	range_set_check(set);
+	for (u64 at = 0; at < WORLD; at++) {
+		nr += m->in[at];
+		want_last = m->in[at] ? at : want_last;
+	}
+	expect_eq(set->nr_pages, nr);
+	expect_eq(range_set_last(set, &last), nr > 0);
+	expect_eq(last, want_last);
 	for (u64 at = 0; at < WORLD; at++) {
 		u64 want[2] = {};
 		u64 got[2] = {};
