@@ -26,6 +26,8 @@
 #   FOLIO_REQUIRE_MOUNT=1	a skip is a failure (CI)
 #   FOLIO_SHORT=1		less work: sanitizers, impatience
 #   FOLIO_TEST_DIR		where volumes and mounts are made; on a disk
+#   FOLIO_MNT			an empty folder to mount at; set by tests
+#				whose programs are other users'
 #   FOLIO_WRAP			put before the daemon: setarch -R, valgrind ...
 #   FOLIO_KEEP=1		leave the folder of the test behind
 #   FOLIO_TIME_FACTOR		stretches every time limit (sanitizers, valgrind)
@@ -118,6 +120,7 @@ _cleanup()
 	if daemon_signal KILL; then
 		until_true 10 test -e "$TMP/daemon.rc"
 	fi
+	[ -z "${FOLIO_MNT:-}" ] || rmdir "$FOLIO_MNT"
 	if [ "${FOLIO_KEEP:-0}" = 1 ]; then
 		echo "# left behind: $TMP"
 	else
@@ -146,8 +149,8 @@ mount_init()
 		exit 99
 	TMP=$(cd "$TMP" && pwd -P)
 	VOL=$TMP/vol
-	MNT=$TMP/mnt
-	mkdir "$MNT"
+	MNT=${FOLIO_MNT:-$TMP/mnt}
+	mkdir -p "$MNT"
 	: >"$TMP/alive"
 	: >"$TMP/deadline"
 	: >"$TMP/daemon.log"

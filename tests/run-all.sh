@@ -15,8 +15,8 @@ top=$(cd "$(dirname "$0")/.." && pwd -P) || exit 1
 # shellcheck source=src/packages.sh
 . "$top/src/packages.sh"
 
-test_packages='acl attr bindfs e2fsprogs fio gdb git groff mount rsync sqlite3
-	util-linux xz-utils procps'
+test_packages='acl attr bindfs e2fsprogs fio gdb git groff liblmdb-dev lmdb-utils
+	mount rsync sqlite3 util-linux xz-utils procps'
 out=$top/build-test
 passed=0
 failed=0
@@ -140,12 +140,31 @@ fetch_tarball()
 	ls "$_apt"/glibc_*.orig.tar.xz 2>/dev/null
 }
 
+# The linker that maps its output: with binutils, or a package of its own.
+install_gold()
+{
+	command -v ld.gold >/dev/null || install_packages binutils-gold
+}
+
+# PostgreSQL's programs; no server of it is set up or started for that.
+install_postgres()
+{
+	! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || return 0
+	_conf=/etc/postgresql-common/createcluster.d/foliofs-tests.conf
+	as_root mkdir -p "${_conf%/*}"
+	echo 'create_main_cluster = false' | as_root tee "$_conf" >/dev/null
+	install_packages postgresql
+	as_root rm -f "$_conf"
+}
+
 stages=${*:-debug asan tsan dist}
 mkdir -p "$out" || die "cannot make $out"
 rm -f "$out"/*.status
 
 # shellcheck disable=SC2086
 install_packages $build_packages $test_packages
+install_gold
+[ "$(id -u)" != 0 ] || install_postgres
 if why=$(fuse_device); then
 	FOLIO_REQUIRE_MOUNT=${FOLIO_REQUIRE_MOUNT:-1}
 	export FOLIO_REQUIRE_MOUNT
