@@ -663,6 +663,20 @@ static void give_back_blocks(struct transaction *t)
 			    t->taken[i].nr);
 }
 
+/* Slots that a flush may have lost were moved, and all others are committed:
+ * nothing is in doubt any more. A slot that is being written meanwhile counts,
+ * and is of a later epoch. */
+static void forget_lost(struct fs *fs)
+{
+	struct cache_gauges g;
+
+	if (!__atomic_load_n(&fs->volume->lost_upto, __ATOMIC_ACQUIRE))
+		return;
+	cache_gauges(fs->cache, &g);
+	if (!g.nr_slots)
+		volume_forget_lost(fs->volume);
+}
+
 /*
  * When COMMIT went through but its sync failed, the rows are what everybody
  * sees, while the disk may have them or not: the pages and records count as
@@ -683,8 +697,10 @@ void transaction_end(struct transaction *t, int err)
 	end_files(t, t->visible);
 	if (t->visible) {
 		oplist_drop(&fs->ops, &t->ops);
-		if (!err)
+		if (!err) {
 			blocks_release(b, t->epoch);
+			forget_lost(fs);
+		}
 	} else {
 		blocks_cancel_deferred(b, t->epoch);
 		give_back_blocks(t);

@@ -981,6 +981,11 @@ static void note_lost(struct volume *v)
 	      __atomic_fetch_add(&v->flush_epoch, 1, __ATOMIC_SEQ_CST));
 }
 
+void volume_forget_lost(struct volume *v)
+{
+	store(&v->lost_upto, 0);
+}
+
 int volume_flush(struct volume *v)
 {
 	u64 epoch = __atomic_fetch_add(&v->flush_epoch, 1, __ATOMIC_SEQ_CST);

@@ -127,6 +127,10 @@ void volume_update_bound(struct volume *v);
  */
 int volume_flush(struct volume *v);
 
+/* No slot is left that was written before now: what flushes lost is of no
+ * matter any more. Context: the thread that flushes. */
+void volume_forget_lost(struct volume *v);
+
 /* XXH3-64 of one block, never 0. */
 u64 volume_sum(const void *page);
 

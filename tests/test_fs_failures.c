@@ -191,6 +191,28 @@ START_TEST(a_replaced_name_waits_for_its_content_after_any_failure)
 }
 END_TEST
 
+START_TEST(a_flush_that_failed_is_forgotten_when_nothing_is_in_doubt)
+{
+	struct volume *v;
+	u64 fh;
+
+	test_fs_open(&t);
+	v = fs_volume(t.fs);
+	(void)test_create(&t, FS_ROOT_INO, "file", &fh);
+	write_pages(fh, 1);
+	bdev_fault_arm(t.fault, BDEV_FAULT_FLUSH, 1, -EIO, true);
+	ck_assert_int_eq(test_fsync(&t, fh), -EIO);
+	ck_assert_uint_gt(v->lost_upto, 0);
+	fail_nothing();
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_uint_eq(v->lost_upto, 0);
+	write_pages(fh, 2);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+}
+END_TEST
+
 /* ---- sync ---- */
 
 START_TEST(sync_writes_large_files_before_it_stops_writers)
@@ -566,6 +588,8 @@ Suite *test_suite(void)
 		       the_timer_tries_names_again_after_a_commit_that_failed);
 	tcase_add_test(tc,
 		       a_replaced_name_waits_for_its_content_after_any_failure);
+	tcase_add_test(
+		tc, a_flush_that_failed_is_forgotten_when_nothing_is_in_doubt);
 	tcase_add_test(tc, sync_writes_large_files_before_it_stops_writers);
 	tcase_add_test(tc, targets_of_symlinks_count_as_bookkeeping);
 	tcase_add_test(tc, fallocate_of_what_is_written_needs_no_space);
