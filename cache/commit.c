@@ -579,8 +579,8 @@ static void merge_detached(struct commit *c, struct commit_file *cf)
 
 static bool is_suspect(const struct cache *c, const struct swap_entry *e)
 {
-	return e->flush_epoch >= c->swap.suspect_lo &&
-	       e->flush_epoch <= c->swap.suspect_hi;
+	return u48_get(&e->flush_epoch) >= c->swap.suspect_lo &&
+	       u48_get(&e->flush_epoch) <= c->swap.suspect_hi;
 }
 
 /* The page that has the content of @swp, locked, or NULL. */
@@ -629,9 +629,10 @@ static int read_slot(struct commit *c, const struct swap_entry *e)
 {
 	const struct cache_config *cfg = &c->cache->cfg;
 	void *page = c->page;
+	u64 sum = e->sum;
 	int perr = 0;
-	int err = cfg->swap_ops->read(cfg->swap_arg, e->slot, 1, &page, &e->sum,
-				      &perr);
+	int err = cfg->swap_ops->read(cfg->swap_arg, u48_get(&e->slot), 1,
+				      &page, &sum, &perr);
 
 	return err ? err : perr;
 }
@@ -689,8 +690,9 @@ static void note_max_epoch(struct commit *c)
 	c->max_epoch = 0;
 	list_for_each_entry (cf, &c->files, node)
 		for (u32 s = cf->swps; s; s = swp_entry(c->cache, s)->next)
-			c->max_epoch = max(c->max_epoch,
-					   swp_entry(c->cache, s)->flush_epoch);
+			c->max_epoch = max(
+				c->max_epoch,
+				u48_get(&swp_entry(c->cache, s)->flush_epoch));
 }
 
 u64 commit_max_epoch(const struct commit *c)
@@ -850,12 +852,12 @@ static bool next_slots(struct commit *c, struct commit_run *run)
 	e = swp_entry(c->cache, c->swp);
 	run->kind = COMMIT_SLOTS;
 	run->pgoff = e->pgoff;
-	run->slot = e->slot;
+	run->slot = u48_get(&e->slot);
 	run->sums = c->sums;
 	for (run->nr = 0; run->nr < PIECE_PAGES && c->swp; run->nr++) {
 		e = swp_entry(c->cache, c->swp);
 		if (e->pgoff != run->pgoff + run->nr ||
-		    e->slot != run->slot + run->nr)
+		    u48_get(&e->slot) != run->slot + run->nr)
 			break;
 		c->sums[run->nr] = e->sum;
 		c->swp = e->next;

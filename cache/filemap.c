@@ -70,8 +70,9 @@ static slot_t slot_of(const struct fill *f, u32 i)
 {
 	const struct page *p = f->pages[i];
 
-	return p->state == PAGE_SAVED ? swp_entry(f->as->cache, p->swp)->slot
-				      : 0;
+	return p->state == PAGE_SAVED
+		       ? u48_get(&swp_entry(f->as->cache, p->swp)->slot)
+		       : 0;
 }
 
 static u32 slot_run(const struct fill *f, u32 i)
@@ -351,7 +352,7 @@ static int read_pinned_slot(struct address_space *as, u64 entry, void *buf)
 	struct cache *c = as->cache;
 	u32 swp = entry_value(entry);
 	struct swap_entry *e = swp_entry(c, swp);
-	slot_t slot = e->slot;
+	slot_t slot = u48_get(&e->slot);
 	u64 sum = e->sum;
 	bool same;
 	int perr = 0;

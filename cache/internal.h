@@ -123,6 +123,26 @@ enum swp_flag {
 	SWP_ADOPTED = 1 << 3,	/* with SWP_DEAD: the slot is not ours now */
 };
 
+/* There are as many entries as uncommitted pages: no byte is for nothing. */
+typedef u64 u64_packed __attribute__((aligned(4)));
+
+struct u48 {
+	u16 part[3];
+};
+
+static inline u64 u48_get(const struct u48 *v)
+{
+	return v->part[0] | (u64)v->part[1] << 16 | (u64)v->part[2] << 32;
+}
+
+static inline void u48_set(struct u48 *v, u64 value)
+{
+	assert(value >> 48 == 0);
+	v->part[0] = (u16)value;
+	v->part[1] = (u16)(value >> 16);
+	v->part[2] = (u16)(value >> 32);
+}
+
 /*
  * A page content that stands in a slot and is not committed. Exactly one thing
  * refers to it: a SAVED page, a tree entry (SWAPPED) or, when detached, a
@@ -130,16 +150,21 @@ enum swp_flag {
  * sum, flush_epoch, pgoff and next change only by the committer.
  */
 struct swap_entry {
-	slot_t slot;
-	u64 sum;
-	u64 flush_epoch;
-	u64 pgoff;
+	u64_packed sum;
+	u64_packed pgoff;
+	struct u48 slot, flush_epoch;
 	u32 epoch; /* as page.epoch */
 	u32 next;
 	u32 shadow; /* SWAPPED: when it was evicted; see workingset.c */
 	u16 pins;   /* readers of the slot that have no page */
 	u16 flags;
 };
+
+/* What a SAVED page takes: header, swap entry, its part of the tree. */
+_Static_assert(sizeof(struct page) + sizeof(struct swap_entry) +
+			       PAGE_TREE_NODE_BYTES / 63 + 1 <=
+		       96,
+	       "a cached page has at most 96 bytes of bookkeeping");
 
 /* ---- tree entries ---- */
 
@@ -277,7 +302,7 @@ struct cache {
 	u64 page_table_bytes, metadata_bytes;
 	u64 nonresident_age;
 	u64 write_bandwidth; /* pages a second; writeback.c */
-	bool swap_full;	     /* the last slot allocation failed */
+	bool reclaim_futile; /* a look at everything freed nothing */
 };
 
 #define count_add(cache, name, n)                                 \

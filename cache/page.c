@@ -337,7 +337,7 @@ void page_check(const struct page *p)
 	if (p->state == PAGE_SAVED) {
 		const struct swap_entry *e = swp_entry(as->cache, p->swp);
 
-		verify(e->slot && e->pgoff == p->index);
+		verify(u48_get(&e->slot) && e->pgoff == p->index);
 		verify(e->epoch == p->epoch);
 		verify(!(e->flags & (SWP_DETACHED | SWP_DEAD)));
 	}

@@ -24,6 +24,7 @@
 
 #define SCAN_BATCH 32u
 #define SWAP_BATCH 64u
+#define FUTILE_SCAN 256u
 
 static u32 low_watermark(u32 limit)
 {
@@ -186,10 +187,23 @@ static u64 lru_total(const struct cache *c)
 	return nr;
 }
 
-/* Look at pages until @want are freed or all have been looked at twice. */
+/*
+ * How many pages to look at: all, twice. When that freed nothing, as when all
+ * are uncommitted and swap is full, each allocation would do it anew: until
+ * something is freed the next ones look at a part, and go on where the last
+ * left off, since what was looked at is at the other end of its list now.
+ */
+static u64 scan_limit(struct cache *c)
+{
+	u64 all = 2 * lru_total(c) + 2 * SCAN_BATCH;
+
+	return atomic_read(&c->reclaim_futile) ? min(all, FUTILE_SCAN) : all;
+}
+
+/* Look at pages until @want are freed or the limit is reached. */
 static u32 shrink(struct cache *c, u32 want, u64 *ret_scanned)
 {
-	u64 max = 2 * lru_total(c) + 2 * SCAN_BATCH;
+	u64 max = scan_limit(c);
 	u64 looked = 0;
 	u32 freed = 0;
 
@@ -206,6 +220,7 @@ static u32 shrink(struct cache *c, u32 want, u64 *ret_scanned)
 		*ret_scanned += scanned;
 		looked += max(scanned, 1u);
 	}
+	atomic_set(&c->reclaim_futile, !freed);
 	workingset_shrink(c);
 	return freed;
 }

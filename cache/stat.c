@@ -179,7 +179,7 @@ static void check_entry(const struct address_space *as, u64 index, u64 entry,
 		break;
 	case ENTRY_SWAP:
 		e = swp_entry(as->cache, entry_value(entry));
-		verify(e->slot && e->pgoff == index);
+		verify(u48_get(&e->slot) && e->pgoff == index);
 		verify(!(e->flags & (SWP_DETACHED | SWP_DEAD)));
 		verify(page_tree_tag_get(tree, index, PT_TOWRITE));
 		verify(!page_tree_tag_get(tree, index, PT_DIRTY));
@@ -227,7 +227,7 @@ static void check_commit(const struct address_space *as)
 	for (u32 s = cf->swps; s; s = swp_entry(c, s)->next) {
 		const struct swap_entry *e = swp_entry(c, s);
 
-		verify(e->slot && e->flags & SWP_COLLECTED);
+		verify(u48_get(&e->slot) && e->flags & SWP_COLLECTED);
 		verify(e->epoch != as->epoch);
 		verify(e->pgoff >= next);
 		next = e->pgoff + 1;

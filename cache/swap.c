@@ -82,7 +82,7 @@ static void free_entry(struct cache *c, u32 swp)
 {
 	struct swap *s = &c->swap;
 
-	swp_entry(c, swp)->slot = 0;
+	u48_set(&swp_entry(c, swp)->slot, 0);
 	swp_entry(c, swp)->next = s->free;
 	s->free = swp;
 	if (--s->nr > 0 || s->high <= (1u << SWAP_SEGMENT_SHIFT))
@@ -91,6 +91,9 @@ static void free_entry(struct cache *c, u32 swp)
 	charge_entries(c, -(s64)(s->high - 1));
 	s->high = 1;
 	s->free = 0;
+	/* no slot is left that a flush may have lost */
+	s->suspect_lo = UINT64_MAX;
+	s->suspect_hi = 0;
 	free_segments(s);
 }
 
@@ -122,7 +125,6 @@ static void free_entries(struct cache *c, const u32 *swps, u32 nr)
 static void slots_uncharge(struct cache *c, u32 nr)
 {
 	(void)atomic_add(&c->swap.nr_slots, -(s64)nr);
-	__atomic_store_n(&c->swap_full, false, __ATOMIC_RELAXED);
 }
 
 static void slots_free(struct cache *c, slot_t start, u32 nr)
@@ -145,7 +147,6 @@ static u32 slots_charge(struct cache *c, u32 want, u64 bound)
 
 static int slots_full(struct cache *c)
 {
-	__atomic_store_n(&c->swap_full, true, __ATOMIC_RELAXED);
 	c->cfg.want_commit(c->cfg.want_commit_arg, COMMIT_SWAP_FULL);
 	return -ENOSPC;
 }
@@ -192,9 +193,9 @@ static int write_run(struct cache *c, slot_t start, void *const *pages, u32 nr,
 	for (u32 i = 0; i < nr; i++) {
 		struct swap_entry *e = swp_entry(c, swps[i]);
 
-		e->slot = start + i;
+		u48_set(&e->slot, start + i);
 		e->sum = sums[i];
-		e->flush_epoch = epoch;
+		u48_set(&e->flush_epoch, epoch);
 	}
 	count_add(c, pgpgout, nr);
 	return 0;
@@ -234,7 +235,7 @@ static void release(struct cache *c, u32 swp, bool adopted)
 	if (adopted)
 		slots_uncharge(c, 1);
 	else
-		slots_free(c, e->slot, 1);
+		slots_free(c, u48_get(&e->slot), 1);
 	free_entries(c, &swp, 1);
 }
 

@@ -567,6 +567,34 @@ START_TEST(swap_size_bounds_the_slots_and_asks_for_a_commit)
 }
 END_TEST
 
+/* Reclaim looks at everything once; who comes then is refused sooner. */
+START_TEST(reclaim_that_finds_nothing_does_not_look_at_everything_again)
+{
+	struct cache_counters before, after;
+	u64 nr = 0;
+
+	teardown();
+	setup_pages(400, 400, 4096);
+	ck_assert_int_eq(cache_set_knob(mb.cache, KNOB_swap_size, 0), 0);
+	while (nr < FILE_PAGES && try_write(nr, 1, 0) > 0)
+		nr++;
+	ck_assert_uint_gt(nr, 360);
+	ck_assert_uint_lt(nr, FILE_PAGES);
+	(void)try_write(nr, 1, 0);
+	before = counters();
+	for (int i = 0; i < 10; i++)
+		ck_assert_int_eq(try_write(nr, 1, 0), -ENOSPC);
+	after = counters();
+	ck_assert_uint_gt(after.allocstall, before.allocstall);
+	ck_assert_uint_le(after.pgscan_direct - before.pgscan_direct,
+			  (after.allocstall - before.allocstall) * 320);
+
+	/* and comes to what can be freed all the same */
+	ck_assert_int_eq(commit_all(0, 0), 0);
+	ck_assert_int_eq(try_write(nr, 1, 0), PAGE_SIZE);
+}
+END_TEST
+
 START_TEST(a_commit_works_without_any_swap_and_detaches_pages_too)
 {
 	ck_assert_int_eq(cache_set_knob(mb.cache, KNOB_swap_size, 0), 0);
@@ -1199,6 +1227,9 @@ static void add_small(Suite *s)
 		tc, a_late_write_that_is_lost_fails_commits_until_written_again,
 		0, 2);
 	tcase_add_test(tc, swap_size_bounds_the_slots_and_asks_for_a_commit);
+	tcase_add_test(
+		tc,
+		reclaim_that_finds_nothing_does_not_look_at_everything_again);
 	tcase_add_test(tc,
 		       a_commit_works_without_any_swap_and_detaches_pages_too);
 	tcase_add_test(tc, a_commit_that_finds_no_space_says_so);
