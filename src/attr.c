@@ -300,15 +300,25 @@ static void apply(struct ns_change *ch, struct inode *inode,
 static int set_attr_locked(struct inode *inode, const struct stat *attr,
 			   unsigned set)
 {
+	struct op_xattr *acl = NULL;
 	struct ns_change ch;
-	int err;
+	int err = 0;
+
+	if (set & FS_SET_MODE && !S_ISLNK(inode->type))
+		err = inode_acl_chmod(inode, attr->st_mode, &acl);
+	if (err)
+		return err;
 
 	change_init(&ch, inode->fs);
 	err = change_inodes(&ch, 1);
 	if (!err) {
 		change_begin(&ch);
 		apply(&ch, inode, attr, set);
+		if (acl)
+			log_xattr(&ch, inode, acl);
 		change_end(&ch);
+	} else if (acl) {
+		op_free(inode->fs, &acl->op);
 	}
 	change_done(&ch);
 	return err;

@@ -54,7 +54,7 @@ struct fs_options {
 /* Who creates. The kernel checks permissions (default_permissions). */
 struct fs_cred {
 	u32 uid, gid;
-	u32 umask; /* already applied by the kernel when 0 */
+	u32 umask; /* for where no default ACL decides; 0: already applied */
 };
 
 /* Asynchronous answer. */
@@ -123,6 +123,9 @@ int fs_statfs(struct fs *fs, struct statvfs *ret);
 ssize_t fs_getxattr(struct fs *fs, u64 ino, const char *name, void *buf,
 		    size_t size);
 ssize_t fs_listxattr(struct fs *fs, u64 ino, char *buf, size_t size);
+/* @flags: XATTR_CREATE, XATTR_REPLACE; with an access ACL, which sets the mode
+ * as well: */
+#define FS_XATTR_KILL_SGID (1 << 30) /* the set-gid bit goes */
 int fs_setxattr(struct fs *fs, u64 ino, const char *name, const void *value,
 		size_t size, int flags);
 int fs_removexattr(struct fs *fs, u64 ino, const char *name);

@@ -109,6 +109,44 @@ int inode_truncate(struct inode *inode, u64 size);
 /* The content changes: set-id bits go. Context: no locks held. */
 int inode_drop_setid(struct inode *inode);
 
+/* ---- xattr.c, fs_acl.c ---- */
+
+/* Context: rwsem held. */
+ssize_t xattr_get_locked(struct inode *inode, const char *name, void *buf,
+			 size_t size);
+
+struct acl {
+	void *value; /* NULL: none */
+	size_t len;
+};
+
+/* What the default ACL of its folder gives a new inode. */
+struct heritage {
+	struct acl access, deflt;
+	struct op_xattr *access_op, *default_op;
+};
+
+/* Settle @spec's mode, by @dir's default ACL or by the umask.
+ * Context: dir->rwsem held. heritage_done() is due, also after an error. */
+int acl_inherit(struct inode *dir, struct inode_spec *spec,
+		struct heritage *ret);
+/* Make the records for the new inode; log them within the stop. */
+int heritage_prepare(struct heritage *h, struct inode *inode);
+void log_heritage(struct ns_change *ch, struct inode *inode,
+		  struct heritage *h);
+void heritage_done(struct fs *fs, struct heritage *h);
+
+/* The value of one of the two; as fs_getxattr(). Context: rwsem held. */
+ssize_t inode_acl_get(struct inode *inode, const char *name, void *buf,
+		      size_t size);
+/* Set or, with @value NULL, remove one, and bring the mode in step.
+ * Context: rwsem held exclusive. */
+int inode_acl_set(struct inode *inode, const char *name, const void *value,
+		  size_t size, bool kill_sgid);
+/* The mode is to become @mode: the record that the access ACL needs for it, or
+ * NULL. Context: rwsem held exclusive. */
+int inode_acl_chmod(struct inode *inode, u32 mode, struct op_xattr **ret);
+
 /* ---- namei.c ---- */
 
 struct entry {

@@ -579,6 +579,7 @@ static void inode_from_spec(struct inode *inode, const struct inode_spec *spec)
 	}
 	inode->nr_blocks = 0;
 	inode->no_rows = true;
+	inode->access_acl = inode->default_acl = ACL_NONE;
 	inode_start_mapping(inode, spec->target ? strlen(spec->target) : 0);
 	inode->extent_end = 0;
 }

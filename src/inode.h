@@ -47,6 +47,13 @@ enum inode_state {
 	INODE_BAD,	/* could not be loaded; error in load_err */
 };
 
+/* Is there an ACL of that kind among its attributes? */
+enum acl_known {
+	ACL_UNKNOWN,
+	ACL_NONE,
+	ACL_SOME,
+};
+
 struct inode {
 	/* constant */
 	struct fs *fs;
@@ -106,6 +113,9 @@ struct inode {
 	 * before the first is dropped from the overlay */
 	bool no_rows;
 
+	/* atomic; changed with rwsem exclusive, found out with it shared */
+	enum acl_known access_acl, default_acl;
+
 	/* the committer's alone */
 	struct list_head commit_node;
 	bool seen;		  /* by commit_next() */
@@ -163,7 +173,8 @@ void inode_op_ended(struct inode *inode);
 /* A new one with the next number, in the table, with a reference. nlink 1, or
  * 2 for a folder. */
 struct inode_spec {
-	u32 mode; /* with type */
+	u32 mode;  /* with type */
+	u32 umask; /* to be applied unless there is a default ACL */
 	u32 uid, gid;
 	u64 rdev;
 	u32 flags;

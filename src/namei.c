@@ -337,15 +337,17 @@ static int may_add(struct inode *dir, const char *name, bool folder)
 
 /* ---- creation ---- */
 
-static void inherit(const struct inode *dir, struct inode_spec *spec)
+static int inherit(struct inode *dir, struct inode_spec *spec,
+		   struct heritage *ret)
 {
 	if (S_ISREG(spec->mode) || S_ISDIR(spec->mode))
 		spec->flags = dir->flags & INODE_ATOMIC;
-	if (!(dir->mode & S_ISGID))
-		return;
-	spec->gid = dir->gid;
-	if (S_ISDIR(spec->mode))
-		spec->mode |= S_ISGID;
+	if (dir->mode & S_ISGID) {
+		spec->gid = dir->gid;
+		if (S_ISDIR(spec->mode))
+			spec->mode |= S_ISGID;
+	}
+	return acl_inherit(dir, spec, ret);
 }
 
 static void create_in_stop(struct ns_change *ch, struct inode *dir,
@@ -358,23 +360,20 @@ static void create_in_stop(struct ns_change *ch, struct inode *dir,
 }
 
 /* Context: dir->rwsem held exclusive. */
-static int create_locked(struct ns_change *ch, struct inode *dir,
-			 const char *name, struct inode_spec *spec,
-			 struct inode **ret)
+static int create_heir(struct ns_change *ch, struct inode *dir,
+		       const char *name, struct inode_spec *spec,
+		       struct heritage *h, struct inode **ret)
 {
 	struct inode *inode = NULL;
 	int err;
 
-	err = may_add(dir, name, S_ISDIR(spec->mode));
-	if (err)
-		return err;
-
-	inherit(dir, spec);
 	spec->now = ch->now;
 	err = inode_new(ch->fs, spec, &inode);
 	if (err)
 		return err;
-	err = change_inodes(ch, 2);
+	err = heritage_prepare(h, inode);
+	if (!err)
+		err = change_inodes(ch, 2);
 	if (!err)
 		err = change_name(ch, dir->ino, name);
 	if (err) {
@@ -384,9 +383,27 @@ static int create_locked(struct ns_change *ch, struct inode *dir,
 
 	change_begin(ch);
 	create_in_stop(ch, dir, inode);
+	log_heritage(ch, inode, h);
 	change_end(ch);
 	*ret = inode;
 	return 0;
+}
+
+/* Context: dir->rwsem held exclusive. */
+static int create_locked(struct ns_change *ch, struct inode *dir,
+			 const char *name, struct inode_spec *spec,
+			 struct inode **ret)
+{
+	struct heritage h = {0};
+	int err;
+
+	err = may_add(dir, name, S_ISDIR(spec->mode));
+	if (!err)
+		err = inherit(dir, spec, &h);
+	if (!err)
+		err = create_heir(ch, dir, name, spec, &h, ret);
+	heritage_done(ch->fs, &h);
+	return err;
 }
 
 /* Make a new inode with a name; *ret has a reference and a look-up. */
@@ -425,7 +442,8 @@ out_put:
 static struct inode_spec spec_of(u32 mode, const struct fs_cred *cred)
 {
 	return (struct inode_spec){
-		.mode = (mode & S_IFMT) | (mode & 07777 & ~cred->umask),
+		.mode = mode & (S_IFMT | 07777),
+		.umask = cred->umask,
 		.uid = cred->uid,
 		.gid = cred->gid,
 	};
@@ -524,6 +542,36 @@ int fs_create(struct fs *fs, u64 parent, const char *name, u32 mode, int flags,
 	return err ? err : open_new(fs, inode, flags, pid, ret_st, ret_fh);
 }
 
+/* Its attributes wait for its first name. Context: dir->rwsem held. */
+static int nameless_heir(struct inode *dir, struct inode_spec *spec,
+			 struct inode **ret)
+{
+	struct heritage h = {0};
+	struct inode *inode = NULL;
+	struct ns_change ch;
+	int err;
+
+	change_init(&ch, dir->fs);
+	spec->now = ch.now;
+	spec->nameless = true;
+	err = inherit(dir, spec, &h);
+	if (!err)
+		err = inode_new(dir->fs, spec, &inode);
+	if (!err)
+		err = heritage_prepare(&h, inode);
+	if (!err) {
+		change_begin(&ch);
+		log_heritage(&ch, inode, &h);
+		change_end(&ch);
+		*ret = inode;
+	} else if (inode) {
+		inode_discard(inode);
+	}
+	heritage_done(dir->fs, &h);
+	change_done(&ch);
+	return err;
+}
+
 int fs_tmpfile(struct fs *fs, u64 parent, u32 mode, int flags,
 	       const struct fs_cred *cred, pid_t pid, struct stat *ret_st,
 	       u64 *ret_fh)
@@ -542,10 +590,7 @@ int fs_tmpfile(struct fs *fs, u64 parent, u32 mode, int flags,
 		goto out_put;
 
 	down_read(&dir->rwsem);
-	inherit(dir, &spec);
-	spec.now = real_ns();
-	spec.nameless = true;
-	err = dir->nlink ? inode_new(fs, &spec, &inode) : -ENOENT;
+	err = dir->nlink ? nameless_heir(dir, &spec, &inode) : -ENOENT;
 	up_read(&dir->rwsem);
 	if (err) {
 		lookup_unreserve(fs);

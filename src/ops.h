@@ -22,7 +22,13 @@ static inline struct fs_cred cred_of(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct fs_cred){.uid = ctx->uid, .gid = ctx->gid};
+	return (struct fs_cred){
+		.uid = ctx->uid,
+		.gid = ctx->gid,
+		.umask = session_agreed(session_of(req), FUSE_DONT_MASK)
+				 ? ctx->umask
+				 : 0,
+	};
 }
 
 /*

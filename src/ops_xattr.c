@@ -4,8 +4,18 @@
 #include <errno.h>
 #include <string.h>
 
+#include "acl.h"
 #include "ops.h"
 #include "reply.h"
+
+/* ACLs mean something only if the kernel checks permissions by them. */
+static int check_name(fuse_req_t req, const char *name)
+{
+	if (acl_is_name(name) &&
+	    !session_agreed(session_of(req), FUSE_POSIX_ACL))
+		return -EOPNOTSUPP;
+	return 0;
+}
 
 /*
  * libfuse 3.13.0 to 3.14.0 take the name to begin eight bytes too far on, as
@@ -15,14 +25,18 @@
 void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		 const char *value, size_t size, int flags)
 {
-	const char *arg = (const char *)(session_request() + 1);
-	int err;
+	const struct fuse_setxattr_in *in = session_argument();
+	bool ext = session_agreed(session_of(req), FUSE_SETXATTR_EXT);
+	int err = -EPERM;
 
-	name = arg + FUSE_COMPAT_SETXATTR_IN_SIZE;
+	name = (const char *)in +
+	       (ext ? sizeof(*in) : FUSE_COMPAT_SETXATTR_IN_SIZE);
 	value = name + strlen(name) + 1;
-	if (control_owns(ino))
-		err = -EPERM;
-	else
+	if (ext && in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
+		flags |= FS_XATTR_KILL_SGID;
+	if (!control_owns(ino))
+		err = check_name(req, name);
+	if (!err)
 		err = fs_setxattr(session_of(req)->fs, ino, name, value, size,
 				  flags);
 	reply_err(req, err);
@@ -50,6 +64,8 @@ void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 
 	size = min(size, room);
 	if (!control_owns(ino))
+		ret = check_name(req, name);
+	if (!ret)
 		ret = fs_getxattr(session_of(req)->fs, ino, name, buf, size);
 	reply_value(req, ret, buf, size);
 }
@@ -71,6 +87,8 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	int err = -EPERM;
 
 	if (!control_owns(ino))
+		err = check_name(req, name);
+	if (!err)
 		err = fs_removexattr(session_of(req)->fs, ino, name);
 	reply_err(req, err);
 }

@@ -100,12 +100,13 @@ void session_init_conn(struct session *s, struct fuse_conn_info *conn)
 {
 	dont_want(conn, FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV |
 				FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
-				FUSE_CAP_SPLICE_MOVE | FUSE_CAP_IOCTL_DIR);
+				FUSE_CAP_SPLICE_MOVE);
 	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_ASYNC_READ |
 			   FUSE_CAP_ASYNC_DIO | FUSE_CAP_ATOMIC_O_TRUNC |
 			   FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
 			   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
-			   FUSE_CAP_EXPORT_SUPPORT);
+			   FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_POSIX_ACL |
+			   FUSE_CAP_DONT_MASK | FUSE_CAP_IOCTL_DIR);
 	if (s->writeback)
 		want(conn, FUSE_CAP_WRITEBACK_CACHE);
 	if (s->own)
@@ -123,8 +124,11 @@ void session_init_conn(struct session *s, struct fuse_conn_info *conn)
  * each write(2): a second request for every first. With it, struct fs drops
  * set-id bits when content changes; see attr_changed(). Capabilities the kernel
  * removes itself, before the first write to a file that it has not seen yet.
+ *
+ * SETXATTR_EXT says whether an ACL that is set costs the set-gid bit.
  */
-#define AMENDED_FLAGS (FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS)
+#define AMENDED_FLAGS \
+	(FUSE_HANDLE_KILLPRIV_V2 | FUSE_PARALLEL_DIROPS | FUSE_SETXATTR_EXT)
 
 static void amend_init_reply(struct session *s, const struct iovec *iov,
 			     int count)
@@ -302,7 +306,8 @@ static bool note_init(struct worker *w, const struct fuse_in_header *in)
 {
 	struct session *s = w->session;
 
-	s->init_flags = wire_init_flags(w->buf, w->len);
+	__atomic_store_n(&s->init_flags, wire_init_flags(w->buf, w->len),
+			 __ATOMIC_RELAXED);
 	__atomic_store_n(&s->init_unique, in->unique, __ATOMIC_RELEASE);
 	s->unfit = s->own && !(s->init_flags & WIRE_DIRECT_IO_ALLOW_MMAP);
 	return !s->unfit;
@@ -337,7 +342,8 @@ static void worker_serve(struct worker *w)
 	const struct fuse_in_header *in = session_request();
 	bool init;
 
-	if (wire_check(w->buf, w->len)) {
+	if (wire_check(w->buf, w->len,
+		       session_agreed(w->session, FUSE_SETXATTR_EXT))) {
 		refuse_broken(w);
 		return;
 	}

@@ -137,6 +137,13 @@ static inline struct session *session_of(fuse_req_t req)
 	return fuse_req_userdata(req);
 }
 
+/* Was @flag (of 64 bits) of INIT agreed on? For those that are agreed on
+ * whenever the kernel offers them. */
+static inline bool session_agreed(const struct session *s, u64 flag)
+{
+	return __atomic_load_n(&s->init_flags, __ATOMIC_RELAXED) & flag;
+}
+
 /* The request that this worker is at, as it came but for the opcode that
  * wire_translate() gave it. */
 const struct fuse_in_header *session_request(void);

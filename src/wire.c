@@ -119,11 +119,12 @@ static int check_payload(u32 opcode, const void *arg, size_t left)
 	return announced <= left ? 0 : -EINVAL;
 }
 
-int wire_check(const void *buf, size_t len)
+int wire_check(const void *buf, size_t len, bool setxattr_ext)
 {
 	const struct fuse_in_header *in = buf;
 	const char *arg = (const char *)(in + 1);
 	const struct wire_row *row;
+	size_t arg_size;
 	s64 left;
 
 	if (len < sizeof(*in) || in->len != len)
@@ -136,9 +137,12 @@ int wire_check(const void *buf, size_t len)
 
 	row = &rows[in->opcode];
 	len -= sizeof(*in);
-	if (len < row->arg_size)
+	arg_size = row->arg_size;
+	if (in->opcode == FUSE_SETXATTR && setxattr_ext)
+		arg_size = sizeof(struct fuse_setxattr_in);
+	if (len < arg_size)
 		return -EINVAL;
-	left = check_strings(row, arg + row->arg_size, len - row->arg_size);
+	left = check_strings(row, arg + arg_size, len - arg_size);
 	if (left < 0)
 		return -EINVAL;
 	if (in->opcode == FUSE_SYMLINK && !is_file_name(arg, row->flags))

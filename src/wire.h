@@ -23,9 +23,10 @@
  * Is the request of @len bytes at @buf whole? All its arguments are there, its
  * names end in NUL, are not empty and, where they name files, have no '/' and
  * are not "." or ".." (which may be looked up). Unknown opcodes are whole:
- * libfuse answers ENOSYS. Return: 0 or -EINVAL.
+ * libfuse answers ENOSYS. @setxattr_ext: FUSE_SETXATTR_EXT was agreed on, which
+ * makes SETXATTR longer. Return: 0 or -EINVAL.
  */
-int wire_check(const void *buf, size_t len);
+int wire_check(const void *buf, size_t len, bool setxattr_ext);
 
 /* FUSE_STATX, of protocol 7.39; headers may be older. */
 #define WIRE_STATX 52

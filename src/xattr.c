@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/xattr.h>
 
+#include "acl.h"
 #include "fs_internal.h"
 
 #define XATTR_LIST_MAX 65536
@@ -26,7 +27,7 @@ static bool is_atomic_name(const char *name)
 }
 
 /* The name spaces that a filesystem keeps for programs. "system." is the
- * kernel's (ACLs), "user.foliofs." is ours. */
+ * kernel's: of it there are ACLs; "user.foliofs." is ours. */
 static int check_name(const char *name)
 {
 	if (strlen(name) > XATTR_NAME_MAX)
@@ -35,6 +36,8 @@ static int check_name(const char *name)
 		return 0;
 	if (has_prefix(name, "user.foliofs."))
 		return -EOPNOTSUPP;
+	if (acl_is_name(name))
+		return 0;
 	if (!has_prefix(name, "user.") && !has_prefix(name, "trusted.") &&
 	    !has_prefix(name, "security."))
 		return -EOPNOTSUPP;
@@ -120,8 +123,8 @@ static bool get_changed(struct inode *inode, const char *name, void *buf,
 }
 
 /* Context: rwsem held. */
-static ssize_t get_locked(struct inode *inode, const char *name, void *buf,
-			  size_t size)
+ssize_t xattr_get_locked(struct inode *inode, const char *name, void *buf,
+			 size_t size)
 {
 	struct meta_reader *r = NULL;
 	ssize_t n;
@@ -155,7 +158,10 @@ ssize_t fs_getxattr(struct fs *fs, u64 ino, const char *name, void *buf,
 		return n;
 
 	down_read(&inode->rwsem);
-	n = get_locked(inode, name, buf, size);
+	if (acl_is_name(name))
+		n = inode_acl_get(inode, name, buf, size);
+	else
+		n = xattr_get_locked(inode, name, buf, size);
 	up_read(&inode->rwsem);
 	inode_put(inode);
 	return n;
@@ -282,7 +288,7 @@ static int change_locked(struct inode *inode, const char *name,
 	struct ns_change ch;
 	int err;
 
-	err = check_flags(get_locked(inode, name, NULL, 0), flags);
+	err = check_flags(xattr_get_locked(inode, name, NULL, 0), flags);
 	if (err)
 		return err;
 	op = op_xattr_new(inode, name, value, size);
@@ -321,6 +327,9 @@ static int change(struct fs *fs, u64 ino, const char *name, const void *value,
 	down_write(&inode->rwsem);
 	if (is_atomic_name(name))
 		err = change_atomic(inode, value, size, flags);
+	else if (acl_is_name(name))
+		err = inode_acl_set(inode, name, value, size,
+				    flags & FS_XATTR_KILL_SGID);
 	else
 		err = change_locked(inode, name, value, size, flags);
 	up_write(&inode->rwsem);

@@ -247,6 +247,7 @@ int fs_setxattr(struct fs *fs, u64 ino, const char *name, const void *value,
 		size_t size, int flags)
 {
 	mutex_lock(&fake.lock);
+	fake.xattr_flags = flags;
 	(void)snprintf(fake.xattr_name, sizeof(fake.xattr_name), "%s", name);
 	(void)snprintf(fake.xattr_value, sizeof(fake.xattr_value), "%.*s",
 		       (int)size, (const char *)value);

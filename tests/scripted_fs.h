@@ -54,6 +54,7 @@ struct fake {
 	char control_text[64]; /* last line written to one */
 	char xattr_name[64];
 	char xattr_value[64];
+	int xattr_flags;
 	unsigned last_set;
 	struct fs_done *dones[FAKE_MAX_DONES];
 	unsigned nr_dones;

@@ -14,6 +14,7 @@
 
 #include "deferred.h"
 #include "scripted_fs.h"
+#include "acl.h"
 #include "fuse_peer.h"
 #include "log.h"
 #include "test.h"
@@ -89,7 +90,10 @@ START_TEST(init_agrees_on_what_the_design_says)
 	ck_assert(flags & FUSE_HANDLE_KILLPRIV_V2);
 	ck_assert(!(flags & FUSE_HANDLE_KILLPRIV));
 	ck_assert(!(flags & (FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS)));
-	ck_assert(!(flags & (FUSE_DONT_MASK | FUSE_SETXATTR_EXT)));
+	ck_assert(flags & FUSE_POSIX_ACL);
+	ck_assert(flags & FUSE_DONT_MASK);
+	ck_assert(flags & FUSE_SETXATTR_EXT);
+	ck_assert(flags & FUSE_EXPORT_SUPPORT);
 	ck_assert_uint_eq(peer.init.max_write, 1 << 20);
 	ck_assert_uint_eq(peer.init.max_pages, 256);
 	ck_assert_uint_eq(peer.init.max_background, SESSION_MAX_BACKGROUND);
@@ -902,15 +906,17 @@ END_TEST
 
 START_TEST(an_extended_attribute_arrives_whole)
 {
-	struct fuse_setxattr_in set = {.size = 5};
+	struct fuse_setxattr_in set = {
+		.size = 5, .setxattr_flags = FUSE_SETXATTR_ACL_KILL_SGID};
 	struct fuse_getxattr_in get = {.size = 0};
 	struct fuse_getxattr_out size;
 	char buf[16];
 
 	ck_assert_int_eq(peer_call(&peer, FUSE_SETXATTR, FAKE_FILE, &set,
-				   FUSE_COMPAT_SETXATTR_IN_SIZE,
-				   "user.long.name\0value", 20, NULL, 0),
+				   sizeof(set), "user.long.name\0value", 20,
+				   NULL, 0),
 			 0);
+	ck_assert_int_eq(fake.xattr_flags, FS_XATTR_KILL_SGID);
 	ck_assert_str_eq(fake.xattr_name, "user.long.name");
 	ck_assert_str_eq(fake.xattr_value, "value");
 
@@ -939,6 +945,29 @@ START_TEST(an_extended_attribute_arrives_whole)
 	ck_assert_int_eq(peer_call(&peer, FUSE_LISTXATTR, FAKE_FILE, &get,
 				   sizeof(get), NULL, 0, NULL, 0),
 			 -ERANGE);
+}
+END_TEST
+
+START_TEST(an_older_kernel_sends_attributes_in_short_and_no_acls)
+{
+	struct fuse_setxattr_in set = {.size = 1};
+
+	cfg.writeback = false;
+	peer_init(&peer, &cfg, 38, FUSE_ASYNC_READ);
+	ck_assert_int_eq(peer_call(&peer, FUSE_SETXATTR, FAKE_FILE, &set,
+				   FUSE_COMPAT_SETXATTR_IN_SIZE, "user.name\0v",
+				   11, NULL, 0),
+			 0);
+	ck_assert_str_eq(fake.xattr_name, "user.name");
+	ck_assert_str_eq(fake.xattr_value, "v");
+	ck_assert_int_eq(fake.xattr_flags, 0);
+	ck_assert_int_eq(peer_call(&peer, FUSE_SETXATTR, FAKE_FILE, &set,
+				   FUSE_COMPAT_SETXATTR_IN_SIZE,
+				   ACL_XATTR_ACCESS "\0v",
+				   sizeof(ACL_XATTR_ACCESS "\0v") - 1, NULL, 0),
+			 -EOPNOTSUPP);
+	ck_assert_str_eq(fake.xattr_name, "user.name");
+	peer_close(&peer);
 }
 END_TEST
 
@@ -1142,8 +1171,7 @@ START_TEST(attributes_of_control_files_stay_but_for_cutting_to_nothing)
 				   sizeof(in), NULL, 0, NULL, 0),
 			 -EPERM);
 	ck_assert_int_eq(peer_call(&peer, FUSE_SETXATTR, FAKE_CONTROL_FILE,
-				   &set, FUSE_COMPAT_SETXATTR_IN_SIZE,
-				   "user.x\0v", 8, NULL, 0),
+				   &set, sizeof(set), "user.x\0v", 8, NULL, 0),
 			 -EPERM);
 	ck_assert_int_eq(peer_call(&peer, FUSE_FALLOCATE, FAKE_CONTROL_FILE,
 				   &alloc, sizeof(alloc), NULL, 0, NULL, 0),
@@ -1361,6 +1389,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc,
 		       own_mode_opens_files_for_direct_io_with_parallel_writes);
 	tcase_add_test(tc, nothing_is_agreed_on_that_an_older_kernel_lacks);
+	tcase_add_test(tc,
+		       an_older_kernel_sends_attributes_in_short_and_no_acls);
 	tcase_add_test(tc, nothing_is_served_before_init_and_no_second_init);
 	tcase_add_test(tc, an_unknown_mount_option_makes_no_session);
 	add_requests(suite);

@@ -355,8 +355,8 @@ static u64 send_setxattr(u64 ino)
 	static const char text[] = "user.late\0value";
 	struct fuse_setxattr_in in = {.size = 5};
 
-	return peer_send(&peer, FUSE_SETXATTR, ino, &in,
-			 FUSE_COMPAT_SETXATTR_IN_SIZE, text, sizeof(text) - 1);
+	return peer_send(&peer, FUSE_SETXATTR, ino, &in, sizeof(in), text,
+			 sizeof(text) - 1);
 }
 
 static u64 send_truncate(u64 ino, u64 size)

@@ -83,7 +83,7 @@ START_TEST(a_request_is_whole_or_it_is_refused)
 	void *buf = request(table[_i].opcode, table[_i].arg_size,
 			    table[_i].tail, table[_i].tail_len, &len);
 
-	ck_assert_int_eq(wire_check(buf, len), table[_i].result);
+	ck_assert_int_eq(wire_check(buf, len, false), table[_i].result);
 	free(buf);
 }
 END_TEST
@@ -107,12 +107,12 @@ START_TEST(no_length_but_the_announced_one_is_right)
 	size_t len;
 	struct fuse_in_header *in = request(FUSE_LOOKUP, 0, TAIL("a\0"), &len);
 
-	ck_assert_int_eq(wire_check(in, len), 0);
-	ck_assert_int_eq(wire_check(in, len - 1), -EINVAL);
+	ck_assert_int_eq(wire_check(in, len, false), 0);
+	ck_assert_int_eq(wire_check(in, len - 1, false), -EINVAL);
 	in->len++;
-	ck_assert_int_eq(wire_check(in, len), -EINVAL);
+	ck_assert_int_eq(wire_check(in, len, false), -EINVAL);
 	for (size_t l = 0; l < sizeof(*in); l++)
-		ck_assert_int_eq(wire_check(in, l), -EINVAL);
+		ck_assert_int_eq(wire_check(in, l, false), -EINVAL);
 	free(in);
 }
 END_TEST
@@ -126,10 +126,11 @@ START_TEST(a_write_brings_the_data_that_it_announces)
 
 	for (u32 size = 0; size < 10; size++) {
 		write->size = size;
-		ck_assert_int_eq(wire_check(in, len), size <= 4 ? 0 : -EINVAL);
+		ck_assert_int_eq(wire_check(in, len, false),
+				 size <= 4 ? 0 : -EINVAL);
 	}
 	write->size = UINT32_MAX;
-	ck_assert_int_eq(wire_check(in, len), -EINVAL);
+	ck_assert_int_eq(wire_check(in, len, false), -EINVAL);
 	free(in);
 }
 END_TEST
@@ -143,9 +144,22 @@ START_TEST(a_value_of_an_attribute_is_as_long_as_announced)
 	struct fuse_setxattr_in *set = (void *)(in + 1);
 
 	set->size = 3;
-	ck_assert_int_eq(wire_check(in, len), 0);
+	ck_assert_int_eq(wire_check(in, len, false), 0);
 	set->size = 4;
-	ck_assert_int_eq(wire_check(in, len), -EINVAL);
+	ck_assert_int_eq(wire_check(in, len, false), -EINVAL);
+	free(in);
+
+	/* the longer form */
+	in = request(FUSE_SETXATTR, sizeof(*set), TAIL("user.a\0val"), &len);
+	set = (void *)(in + 1);
+	set->size = 3;
+	ck_assert_int_eq(wire_check(in, len, true), 0);
+	set->size = 4;
+	ck_assert_int_eq(wire_check(in, len, true), -EINVAL);
+	free(in);
+	in = request(FUSE_SETXATTR, FUSE_COMPAT_SETXATTR_IN_SIZE,
+		     TAIL("us\0val"), &len);
+	ck_assert_int_eq(wire_check(in, len, true), -EINVAL);
 	free(in);
 }
 END_TEST
@@ -161,11 +175,11 @@ START_TEST(forgets_are_as_many_as_announced)
 	struct fuse_batch_forget_in *forget = (void *)(in + 1);
 
 	forget->count = 2;
-	ck_assert_int_eq(wire_check(in, len), 0);
+	ck_assert_int_eq(wire_check(in, len, false), 0);
 	forget->count = 3;
-	ck_assert_int_eq(wire_check(in, len), -EINVAL);
+	ck_assert_int_eq(wire_check(in, len, false), -EINVAL);
 	forget->count = UINT32_MAX;
-	ck_assert_int_eq(wire_check(in, len), -EINVAL);
+	ck_assert_int_eq(wire_check(in, len, false), -EINVAL);
 	free(in);
 }
 END_TEST
@@ -185,7 +199,7 @@ START_TEST(random_requests_are_never_read_past_their_end)
 		ck_assert_ptr_nonnull(in);
 		rng_fill(&rng, in + 1, tail);
 		in->len = (u32)(len + tail);
-		(void)wire_check(in, len + tail);
+		(void)wire_check(in, len + tail, false);
 		free(in);
 	}
 }
