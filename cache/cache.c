@@ -159,6 +159,7 @@ static void init_parts(struct cache *c)
 	lru_init(c);
 	swap_init(c);
 	readahead_init(c);
+	mm_table_init(&c->mms);
 	worker_init(&c->kswapd, c, kswapd_work, 0);
 	worker_init(&c->flusher, c, flusher_work, FLUSHER_PERIOD_NS);
 }
@@ -208,6 +209,7 @@ void cache_free(struct cache *c)
 	worker_done(&c->kswapd);
 	worker_done(&c->flusher);
 	readahead_free(c);
+	mm_table_done(c);
 	swap_done(c);
 	lru_done(c);
 	done_locks(c);
@@ -338,6 +340,10 @@ void cache_gauges(const struct cache *c, struct cache_gauges *ret)
 				header_bytes(ret->nr_frames);
 	ret->metadata_bytes = atomic_read(&c->metadata_bytes);
 	ret->nr_address_spaces = atomic_read(&c->nr_files);
+	ret->nr_mapped = atomic_read(&c->nr_mapped);
+	ret->nr_mlock = atomic_read(&c->nr_mlocked);
+	ret->nr_mms = atomic_read(&c->mms.nr_mms);
+	ret->nr_vmas = atomic_read(&c->mms.nr_vmas);
 }
 
 /* ---- files ---- */
@@ -381,6 +387,7 @@ static void unlist_file(struct address_space *as)
 void address_space_done(struct address_space *as)
 {
 	readahead_cancel(as->cache, as);
+	mm_forget_mapping(as);
 	drop_all(as);
 	unlist_file(as);
 	range_set_clear(&as->holes);
@@ -402,6 +409,15 @@ bool address_space_dirty(struct address_space *as)
 		as->all_lost;
 	mutex_unlock(&as->tree_lock);
 	return dirty;
+}
+
+void file_get(struct address_space *as)
+{
+	struct cache *c = as->cache;
+
+	mutex_lock(&c->list_lock);
+	as->users++;
+	mutex_unlock(&c->list_lock);
 }
 
 static void put_locked(struct address_space *as)

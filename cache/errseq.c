@@ -77,5 +77,6 @@ void file_init(struct file *f, struct address_space *as)
 
 void file_done(struct file *f)
 {
+	mm_forget_file(f);
 	f->mapping = NULL;
 }

@@ -657,19 +657,6 @@ static int read_miss(struct reader *r)
 	return ret;
 }
 
-static void count_fault(struct reader *r)
-{
-	struct address_space *as = r->as;
-
-	if (r->rd->fault.nr_volume || r->rd->fault.nr_slot) {
-		count_inc(as->cache, pgmajfault);
-		(void)atomic_add(&as->majflt, 1);
-	} else {
-		count_inc(as->cache, pgfault);
-		(void)atomic_add(&as->minflt, 1);
-	}
-}
-
 static ssize_t read_result(struct reader *r, int err)
 {
 	ssize_t len = 0;
@@ -680,7 +667,6 @@ static ssize_t read_result(struct reader *r, int err)
 		readahead_done(r->f, r->first, r->done);
 		r->rd->fault.pgoff = r->first;
 		r->rd->fault.nr = r->done;
-		count_fault(r);
 		return len;
 	}
 	return err == -ENODATA ? 0 : err;

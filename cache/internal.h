@@ -10,11 +10,13 @@
  *
  *   invalidate_lock    truncate, punch, a write without frames: exclusive;
  *                      a fill, a write: shared
+ *   mm update_lock     a scan of a process: holds nothing else when it begins
  *     page lock        of one file, by ascending index
  *       stop           shared: the moment in which content changes
- *         tree_lock    where pages hang, and their states
- *           lru lock, list lock (never both)
- *             slots, frames, wait queues: leaves
+ *         mm lock      who maps what
+ *           tree_lock  where pages and mappings hang, and the pages' states
+ *             lru lock, list lock (never both)
+ *               slots, frames, wait queues: leaves
  *
  * 1. Under the stop, or any lock after it, nobody waits for a device, for a
  *    page, for a frame or for the committer: those locks are held for
@@ -36,6 +38,13 @@
  *    begun are waited for by nobody: dropping and closing take them out of the
  *    queue, and wait for those that have.
  *
+ * 7. Who tells of mappings (mm_update(), mm_exit()) holds update_lock while he
+ *    waits for page locks, one at a time, so for what 2 names. Only his like
+ *    take update_lock. The mm lock is held for as long as memory is read and
+ *    written, as the locks of 1 are, but for a whole scan at worst; who reads,
+ *    writes, fills, reclaims or truncates never takes it: what hangs in an
+ *    i_mmap can be looked at under tree_lock.
+ *
  * So every chain of waits goes up the indices of one file and ends at a device.
  */
 #ifndef FOLIO_CACHE_INTERNAL_H
@@ -47,6 +56,7 @@
 #include "base.h"
 #include "cache.h"
 #include "lock.h"
+#include "mm.h"
 
 /* ---- pages ---- */
 
@@ -76,6 +86,9 @@ enum page_flag {
 	PG_WRITEBACK = 1 << 7,	/* being written to a slot; locked */
 	PG_INLINE = 1 << 8,	/* frozen in its frame by the commit */
 	PG_READAHEAD = 1 << 9,	/* read ahead and not used yet */
+	PG_MAPPED = 1 << 10,	/* some vma maps it; tree_lock */
+	PG_MLOCKED = 1 << 11,	/* an mlocked one; tree_lock */
+	PG_SPARED = 1 << 12,	/* by reclaim, for the sake of a vma */
 };
 
 enum lru_list {
@@ -272,6 +285,20 @@ struct readahead {
 	struct worker workers[READAHEAD_WORKERS];
 };
 
+/* Processes and their mappings; vma.c. */
+struct mm_table {
+	struct mutex update_lock; /* LOCK_MM_UPDATE */
+	struct rwsem lock;	  /* LOCK_MM */
+	struct rb_root mms;	  /* by pid; under both, either to look */
+	/* atomic */
+	u64 nr_mms, nr_vmas;
+	u64 bytes; /* of page_table_bytes */
+};
+
+/* With malloc's header, for accounting. */
+#define VMA_BYTES (sizeof(struct vma) + 16)
+#define MM_BYTES (sizeof(struct mm) + 16)
+
 struct cache {
 	/* constant */
 	struct cache_config cfg;
@@ -282,6 +309,7 @@ struct cache {
 	struct page_waitq waitqs[NR_PAGE_WAITQS];
 	struct worker kswapd, flusher;
 	struct readahead readahead;
+	struct mm_table mms;
 
 	/* for a write without frames: one at a time; see write.c */
 	struct mutex bounce_lock; /* LOCK_COMMIT */
@@ -299,6 +327,7 @@ struct cache {
 	struct cache_counters count;
 	u64 nr_state[NR_PAGE_STATES];
 	u64 nr_writeback, nr_shadow, nr_detached, nr_tree_nodes;
+	u64 nr_mapped, nr_mlocked;
 	u64 page_table_bytes, metadata_bytes;
 	u64 nonresident_age;
 	u64 write_bandwidth; /* pages a second; writeback.c */
@@ -471,6 +500,12 @@ u32 lru_shrink_active(struct cache *c, enum lru_list active, u32 max);
 bool lru_inactive_is_low(struct cache *c, bool anon);
 u64 lru_nr(const struct cache *c, enum lru_list list);
 void lru_check(struct cache *c);
+
+/* Not to be evicted: its file is pinned, or it is mlocked. */
+static inline bool page_unevictable(const struct page *p)
+{
+	return atomic_read(&p->mapping->pinned) || page_test(p, PG_MLOCKED);
+}
 
 /* ---- workingset.c ---- */
 
@@ -670,7 +705,47 @@ void page_detach(struct address_space *as, struct page *p);
 /* Drop every entry. Context: nobody else uses @as. */
 void drop_all(struct address_space *as);
 
+/* ---- vma.c ---- */
+
+void mm_table_init(struct mm_table *t);
+void mm_table_done(struct cache *c);
+/* A file is closed: its vmas came through none that is known. */
+void mm_forget_file(struct file *f);
+/* An address_space goes: so do vmas that were not seen to go before. */
+void mm_forget_mapping(struct address_space *as);
+/* Context: LOCK_MM, shared. */
+void vma_copy_info(const struct vma *v, struct vma_info *ret);
+
+/* ---- rmap.c ---- */
+
+static inline struct vma *rmap_vma(struct interval_node *i)
+{
+	return container_of(i, struct vma, rmap);
+}
+
+/* @p came into its tree, or leaves it. Context: tree_lock. */
+void rmap_page_install(struct page *p);
+void rmap_page_remove(struct page *p);
+/* i_mmap has changed over [first, last]: look at the pages there again.
+ * Context: as for lock_page(), of no page. */
+void rmap_refresh(struct address_space *as, u64 first, u64 last);
+/* @p is about to be reclaimed: is it to be spared, since somebody works with a
+ * mapping of it? Once. Context: page locked. */
+bool rmap_spare(struct page *p);
+/* VM_RAND_READ and VM_SEQ_READ of whoever maps @pgoff. */
+u32 rmap_read_hints(struct address_space *as, u64 pgoff);
+/* How many vmas map a page of [first, last]. */
+u64 rmap_count(struct address_space *as, u64 first, u64 last);
+/* Context: tree_lock. */
+void rmap_page_check(const struct page *p);
+/* Return: vmas in i_mmap. */
+u64 rmap_check(struct address_space *as);
+
 /* ---- cache.c ---- */
+
+/* Keep @as until file_put(). Context: it cannot go away now: LOCK_MM, and a vma
+ * of it in the trees. */
+void file_get(struct address_space *as);
 
 /* Walk all files: *@as is the one before (NULL: start) and is let go of; a
  * reference to the next is held. NULL at the end. */

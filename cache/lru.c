@@ -74,7 +74,7 @@ static enum lru_list list_of(const struct page *p)
 {
 	bool active = page_test(p, PG_ACTIVE);
 
-	if (atomic_read(&p->mapping->pinned))
+	if (page_unevictable(p))
 		return LRU_UNEVICTABLE;
 	if (page_is_anon(p))
 		return active ? LRU_ACTIVE_ANON : LRU_INACTIVE_ANON;
@@ -149,6 +149,7 @@ static void move_to(struct cache *c, struct page *p, enum lru_list list,
 		page_set(p, PG_ACTIVE);
 	else
 		(void)page_test_clear(p, PG_ACTIVE);
+	(void)page_test_clear(p, PG_SPARED);
 	list_unlink(c, p);
 	list_link(c, p, list);
 }

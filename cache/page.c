@@ -241,6 +241,7 @@ int page_install(struct address_space *as, struct page *p, u64 old,
 	get_page(p);
 	p->mapping = as;
 	page_set_state(p, state);
+	rmap_page_install(p);
 	return 0;
 }
 
@@ -265,6 +266,7 @@ void page_remove(struct address_space *as, struct page *p, u64 entry, bool dead)
 
 	/* First: a chain of detached pages goes through the same links. */
 	lru_del(as->cache, p);
+	rmap_page_remove(p);
 	release_content(as, p, dead);
 	if (entry == ENTRY_NONE) {
 		(void)page_tree_erase(&as->tree, p->index);
@@ -328,6 +330,7 @@ void page_check(const struct page *p)
 	       page_test(p, PG_WRITEBACK));
 	verify(page_test(p, PG_UPTODATE) || page_test(p, PG_LOCKED));
 	verify((p->swp != 0) == (p->state == PAGE_SAVED));
+	rmap_page_check(p);
 	if (page_test(p, PG_RESERVED))
 		verify(p->state == PAGE_DIRTY);
 	if (page_test(p, PG_INLINE))

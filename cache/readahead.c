@@ -18,6 +18,9 @@
  * up waits for the first of them only. Reading ahead is a hint there too: when
  * the queue is full, the file being truncated or no thread running, nothing is
  * started, and the read that gets there misses and brings in a window itself.
+ * A range that somebody maps and has advised to be read at random gets none,
+ * one that is to be read in sequence windows twice as long (mm.h).
+ *
  * A job does what a reader does, under the same locks, and nobody waits for
  * one that has not begun; see internal.h.
  *
@@ -39,13 +42,31 @@ enum ra_mode {
 	RA_SEQUENTIAL,
 };
 
-static u32 window_max(const struct file *f)
+/* What was said of the open file, else of the mappings of @pgoff where they
+ * agree. */
+static enum ra_mode ra_mode(const struct file *f, u64 pgoff)
+{
+	u32 mode = atomic_read(&f->ra_mode);
+
+	if (mode != RA_NORMAL)
+		return (enum ra_mode)mode;
+	switch (rmap_read_hints(f->mapping, pgoff)) {
+	case VM_RAND_READ:
+		return RA_RANDOM;
+	case VM_SEQ_READ:
+		return RA_SEQUENTIAL;
+	default:
+		return RA_NORMAL;
+	}
+}
+
+static u32 window_max(const struct file *f, enum ra_mode mode)
 {
 	struct cache *c = f->mapping->cache;
 	u64 max =
 		atomic_read(&c->knobs[KNOB_readahead_kb]) >> (PAGE_SHIFT - 10);
 
-	if (atomic_read(&f->ra_mode) == RA_SEQUENTIAL)
+	if (mode == RA_SEQUENTIAL)
 		max *= 2;
 	/* A window that takes the frames of what it has just read is none. */
 	return (u32)min(max, (u64)frames_limit(c) / 8);
@@ -74,13 +95,14 @@ static u32 next_window(u32 size, u32 max)
 
 u32 readahead_window(struct file *f, u64 pgoff, u32 nr)
 {
-	u32 max = window_max(f);
+	enum ra_mode mode = ra_mode(f, pgoff);
+	u32 max = window_max(f, mode);
 	u64 start = atomic_read(&f->ra_start);
 	u32 size = atomic_read(&f->ra_size);
 	u64 prev = atomic_read(&f->ra_prev);
 	u32 window;
 
-	if (!max || atomic_read(&f->ra_mode) == RA_RANDOM)
+	if (!max || mode == RA_RANDOM)
 		return nr;
 	if (pgoff >= start && pgoff < start + size &&
 	    atomic_read(&f->ra_async) == size)
@@ -199,12 +221,15 @@ static u64 next_front(struct file *f, u64 pgoff, u64 end)
 {
 	u64 start = atomic_read(&f->ra_start);
 	u32 size = atomic_read(&f->ra_size);
-	u32 max = window_max(f);
+	enum ra_mode mode;
+	u32 max;
 
 	if (!size || pgoff < start || pgoff > start + size ||
 	    end + atomic_read(&f->ra_async) <= start + size)
 		return 0;
-	if (max < WINDOW_MIN || atomic_read(&f->ra_mode) == RA_RANDOM)
+	mode = ra_mode(f, pgoff);
+	max = window_max(f, mode);
+	if (max < WINDOW_MIN || mode == RA_RANDOM)
 		return 0;
 	return min(end + next_window(size, max),
 		   bytes_to_pages(i_size_read(f->mapping)));

@@ -17,6 +17,9 @@
  * itself has one until the page has left the tree.
  *
  * Eviction against writers: a writer has the page locked.
+ *
+ * What processes do with mapped pages is not seen here; rmap.c says what is
+ * made of what is known.
  */
 #include "config.h"
 
@@ -63,7 +66,7 @@ bool evict_page(struct cache *c, struct page *p)
 	struct address_space *as = p->mapping;
 	bool ok;
 
-	if (!as || p->state == PAGE_DIRTY || atomic_read(&as->pinned))
+	if (!as || p->state == PAGE_DIRTY || page_unevictable(p))
 		return false;
 	assert(page_test(p, PG_UPTODATE));
 
@@ -95,10 +98,12 @@ static bool try_locked(struct wb_batch *b, struct page *p, u32 *freed)
 
 	if (!p->mapping)
 		return false;
-	if (atomic_read(&p->mapping->pinned)) {
+	if (page_unevictable(p)) {
 		lru_place(c, &p, 1);
 		return false;
 	}
+	if (rmap_spare(p))
+		return false;
 	if (p->state == PAGE_DIRTY)
 		return __atomic_load_n(&p->refs, __ATOMIC_ACQUIRE) == 2 &&
 		       batch_add(b, p);

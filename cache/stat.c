@@ -68,6 +68,10 @@ void address_space_stat(struct address_space *as,
 			nr[PAGE_DIRTY] + nr[PAGE_SAVED] + nr[PAGE_SWAPPED],
 		.minflt = atomic_read(&as->minflt),
 		.majflt = atomic_read(&as->majflt),
+		.nr_mapped = atomic_read(&as->nr_mapped),
+		.nr_vmas = atomic_read(&as->nr_vmas),
+		.nr_fills = atomic_read(&as->nr_fills),
+		.nr_cut_vmas = atomic_read(&as->nr_cut_vmas),
 	};
 	mutex_unlock(&as->tree_lock);
 	if (when)
@@ -160,6 +164,7 @@ u64 address_space_last(struct address_space *as)
 struct tally {
 	u64 nr_state[NR_PAGE_STATES];
 	u64 nr_shadow, nr_writeback;
+	u64 nr_mapped, nr_mlocked;
 };
 
 static void check_entry(const struct address_space *as, u64 index, u64 entry,
@@ -176,6 +181,9 @@ static void check_entry(const struct address_space *as, u64 index, u64 entry,
 		page_check(p);
 		t->nr_state[p->state]++;
 		t->nr_writeback += page_test(p, PG_WRITEBACK);
+		t->nr_mapped += page_test(p, PG_MAPPED);
+		t->nr_mlocked += page_test(p, PG_MLOCKED);
+		verify(page_unevictable(p) == (p->lru == LRU_UNEVICTABLE));
 		break;
 	case ENTRY_SWAP:
 		e = swp_entry(as->cache, entry_value(entry));
@@ -238,7 +246,7 @@ static void check_commit(const struct address_space *as)
 		verify(!frame_page(c, f)->mapping && frame_page(c, f)->refs);
 }
 
-void address_space_check(struct address_space *as)
+static void check_file(struct address_space *as, struct tally *sum)
 {
 	struct tally t = {};
 
@@ -252,9 +260,19 @@ void address_space_check(struct address_space *as)
 		verify(t.nr_state[s] == as->nr_state[s]);
 	verify(t.nr_shadow == as->nr_shadow);
 	verify(t.nr_writeback == as->nr_writeback);
+	verify(t.nr_mapped == as->nr_mapped);
 	verify(as->charged_nodes == as->tree.nr_nodes);
 	check_commit(as);
+	sum->nr_mapped += t.nr_mapped;
+	sum->nr_mlocked += t.nr_mlocked;
 	mutex_unlock(&as->tree_lock);
+}
+
+void address_space_check(struct address_space *as)
+{
+	struct tally sum = {};
+
+	check_file(as, &sum);
 }
 
 static void add_tally(const struct address_space *as, struct tally *sum)
@@ -272,13 +290,15 @@ void cache_check(struct cache *c)
 	u64 pages, on_lists = 0;
 
 	while ((as = next_file(c, as))) {
-		address_space_check(as);
+		check_file(as, &sum);
 		add_tally(as, &sum);
 	}
 	for (u32 s = PAGE_CLEAN; s < NR_PAGE_STATES; s++)
 		verify(sum.nr_state[s] == c->nr_state[s]);
 	verify(sum.nr_shadow == c->nr_shadow);
 	verify(sum.nr_writeback == c->nr_writeback);
+	verify(sum.nr_mapped == c->nr_mapped);
+	verify(sum.nr_mlocked == c->nr_mlocked);
 
 	pages = sum.nr_state[PAGE_CLEAN] + sum.nr_state[PAGE_DIRTY] +
 		sum.nr_state[PAGE_SAVED];
@@ -287,6 +307,7 @@ void cache_check(struct cache *c)
 		on_lists += lru_nr(c, (enum lru_list)list);
 	verify(on_lists == pages);
 	lru_check(c);
+	mm_check(c);
 	frames_check(c);
 	swap_check(c);
 }

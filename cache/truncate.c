@@ -15,6 +15,9 @@
  * the commit wants what is dropped, and gets it (page_detach(), swp_forget()).
  * Which of both it is can be told by the epoch that the file had in the stop.
  *
+ * Mappings of what a truncation cuts off are counted and reported: a touch of
+ * them is SIGBUS from then on. The kernel has unmapped the pages by itself.
+ *
  * Readers who look while pages are dropped see the old content or zeros, as
  * befits a read during a truncate. Readers that fill wait for invalidate_lock.
  */
@@ -264,14 +267,34 @@ static int prepare_truncate(struct hole *h, u64 size)
 	return 0;
 }
 
+/* @nr_pages: before. */
+static void report_cut(const struct hole *h, u64 nr_pages)
+{
+	struct address_space *as = h->as;
+	u64 nr;
+
+	if (h->first >= nr_pages)
+		return;
+	nr = rmap_count(as, h->first, nr_pages - 1);
+	if (!nr)
+		return;
+	(void)atomic_add(&as->nr_cut_vmas, nr);
+	count_add(as->cache, truncate_cut_vmas, nr);
+	if (as->ops->mappings_cut)
+		as->ops->mappings_cut(as, h->first, nr_pages - 1, nr, h->arg);
+}
+
 static int truncate_locked(struct address_space *as, u64 size, void *arg)
 {
 	struct hole h = {.as = as, .arg = arg};
+	u64 nr_pages = bytes_to_pages(i_size_read(as));
 	int err = prepare_truncate(&h, size);
 
 	if (!err)
 		err = make_hole(&h);
 	finish_hole(&h, err);
+	if (!err && h.first <= h.last)
+		report_cut(&h, nr_pages);
 	return err == -ENOMEM ? -ENOSPC : err;
 }
 

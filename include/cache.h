@@ -227,51 +227,58 @@ const char *cache_knob_name(enum cache_knob knob);
 
 /* ---- counters: monotonic, per cache. Linux's names where they exist.
  * X(name, help): the help is what control files and manuals say. ---- */
-#define CACHE_COUNTERS(X)                                               \
-	X(pgfault, "reads whose every page was in a frame")             \
-	X(pgmajfault, "reads of which a page came from volume or slot") \
-	X(pgpgin, "pages read from the volume")                         \
-	X(pgpgout, "pages written to slots or inline")                  \
-	X(pswpin, "pages read back from slots")                         \
-	X(pswpout, "saved pages whose frame was evicted")               \
-	X(pgalloc, "frames taken")                                      \
-	X(pgfree, "frames given back")                                  \
-	X(pgactivate, "pages moved to an active list")                  \
-	X(pgdeactivate, "pages moved to an inactive list")              \
-	X(pgscan_kswapd, "pages looked at by background reclaim")       \
-	X(pgscan_direct, "pages looked at by direct reclaim")           \
-	X(pgsteal_kswapd, "pages evicted by background reclaim")        \
-	X(pgsteal_direct, "pages evicted by direct reclaim")            \
-	X(pgrotated, "pages given a second chance")                     \
-	X(workingset_refault_anon,                                      \
-	  "uncommitted pages that came back after eviction")            \
-	X(workingset_refault_file,                                      \
-	  "committed pages that came back after eviction")              \
-	X(workingset_activate_anon,                                     \
-	  "refaulted uncommitted pages that became active at once")     \
-	X(workingset_activate_file,                                     \
-	  "refaulted committed pages that became active at once")       \
-	X(workingset_nodereclaim,                                       \
-	  "tree nodes of shadow entries that were freed")               \
-	X(allocstall, "direct reclaims")                                \
-	X(drop_pagecache, "pages dropped on request")                   \
-	X(cache_hit, "pages of reads found in a frame")                 \
-	X(cache_miss, "pages of reads not found in a frame")            \
-	X(readahead_pages, "pages read ahead")                          \
-	X(readahead_hit, "pages read ahead that were then used")        \
-	X(bounce_read, "pages read past the cache for want of a frame") \
-	X(direct_slot_write,                                            \
-	  "pages written straight to a slot for want of a frame")       \
-	X(cow_frozen, "pages copied because a commit held them")        \
-	X(nr_dirtied, "pages made dirty")                               \
-	X(nr_written, "dirty pages written out")                        \
-	X(nr_flusher_written, "dirty pages written out by the flusher") \
-	X(throttled, "writes that were told to pause")                  \
-	X(throttled_ms, "pauses given to writers, ms")                  \
-	X(commit_pages, "uncommitted pages taken over by commits")      \
-	X(commit_written, "pages that commits had to write themselves") \
-	X(commit_inline, "pages committed inline, in the database")     \
-	X(read_errors, "pages that could not be read")                  \
+#define CACHE_COUNTERS(X)                                                    \
+	X(pgfault, "page faults that reached us, minor and major")           \
+	X(pgmajfault, "faults for which a page came from volume or slot")    \
+	X(pgmajfault_swap, "major faults for which a page came from a slot") \
+	X(pgfill, "reads by which the kernel fills its cache otherwise")     \
+	X(pgmajfill, "fills for which a page came from volume or slot")      \
+	X(pgpgin, "pages read from the volume")                              \
+	X(pgpgout, "pages written to slots or inline")                       \
+	X(pswpin, "pages read back from slots")                              \
+	X(pswpout, "saved pages whose frame was evicted")                    \
+	X(pgalloc, "frames taken")                                           \
+	X(pgfree, "frames given back")                                       \
+	X(pgactivate, "pages moved to an active list")                       \
+	X(pgdeactivate, "pages moved to an inactive list")                   \
+	X(pgscan_kswapd, "pages looked at by background reclaim")            \
+	X(pgscan_direct, "pages looked at by direct reclaim")                \
+	X(pgsteal_kswapd, "pages evicted by background reclaim")             \
+	X(pgsteal_direct, "pages evicted by direct reclaim")                 \
+	X(pgrotated, "pages given a second chance")                          \
+	X(rmap_referenced,                                                   \
+	  "pages that reclaim spared for a mapping faulted lately")          \
+	X(truncate_cut_vmas, "mappings cut by truncations")                  \
+	X(mm_overflow, "scans refused for want of room for mappings")        \
+	X(workingset_refault_anon,                                           \
+	  "uncommitted pages that came back after eviction")                 \
+	X(workingset_refault_file,                                           \
+	  "committed pages that came back after eviction")                   \
+	X(workingset_activate_anon,                                          \
+	  "refaulted uncommitted pages that became active at once")          \
+	X(workingset_activate_file,                                          \
+	  "refaulted committed pages that became active at once")            \
+	X(workingset_nodereclaim,                                            \
+	  "tree nodes of shadow entries that were freed")                    \
+	X(allocstall, "direct reclaims")                                     \
+	X(drop_pagecache, "pages dropped on request")                        \
+	X(cache_hit, "pages of reads found in a frame")                      \
+	X(cache_miss, "pages of reads not found in a frame")                 \
+	X(readahead_pages, "pages read ahead")                               \
+	X(readahead_hit, "pages read ahead that were then used")             \
+	X(bounce_read, "pages read past the cache for want of a frame")      \
+	X(direct_slot_write,                                                 \
+	  "pages written straight to a slot for want of a frame")            \
+	X(cow_frozen, "pages copied because a commit held them")             \
+	X(nr_dirtied, "pages made dirty")                                    \
+	X(nr_written, "dirty pages written out")                             \
+	X(nr_flusher_written, "dirty pages written out by the flusher")      \
+	X(throttled, "writes that were told to pause")                       \
+	X(throttled_ms, "pauses given to writers, ms")                       \
+	X(commit_pages, "uncommitted pages taken over by commits")           \
+	X(commit_written, "pages that commits had to write themselves")      \
+	X(commit_inline, "pages committed inline, in the database")          \
+	X(read_errors, "pages that could not be read")                       \
 	X(write_errors, "pages that could not be written")
 
 struct cache_counters {
@@ -302,7 +309,11 @@ struct cache_counters {
 	X(page_table_bytes,                                               \
 	  "page trees, swap entries and frame headers, bytes")            \
 	X(metadata_bytes, "inodes, names, operations and SQLite, bytes")  \
-	X(nr_address_spaces, "files the cache knows")
+	X(nr_address_spaces, "files the cache knows")                     \
+	X(nr_mapped, "pages in frames that some process maps")            \
+	X(nr_mlock, "pages in frames that some process has locked")       \
+	X(nr_mms, "processes known to map files")                         \
+	X(nr_vmas, "mappings known of all processes")
 
 struct cache_gauges {
 #define X(name, ...) u64 name;
@@ -515,6 +526,7 @@ struct address_space_stat {
 	u64 size, nr_cache, nr_dirty, nr_writeback, nr_evicted,
 		nr_recently_evicted, nr_saved, nr_swapped, nr_uncommitted,
 		minflt, majflt;
+	u64 nr_mapped, nr_vmas, nr_fills, nr_cut_vmas;
 	u64 oldest_uncommitted_ms; /* age; 0: nothing */
 };
 void address_space_stat(struct address_space *as,

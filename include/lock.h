@@ -8,15 +8,20 @@
  *
  *   rename mutex                    cross-directory renames
  *     inode rwsem                   parents before children, then by number
- *       address_space invalidate    truncate, punch: exclusive; fill, write:
- * shared address_space commit page                    ascending index within
- * one file volume stop           shared by every change, exclusive for the cut
- *               operation list, overlay of names, SQLite read connection
- *                 interval tree, mm
- *                   page tree
- *                     LRU
- *                       slot map, block allocator
- *                         leaf      holds nothing else
+ *       address_space invalidate    shared: fill, write; exclusive: truncate
+ *         address_space commit
+ *           mm update               one scan of a process at a time
+ *             page                  ascending index within one file
+ *               volume stop         exclusive for the cut
+ *                 operation list, overlay of names, SQLite read connection
+ *                   mm              processes and their mappings
+ *                     page tree     and i_mmap
+ *                       LRU         and list of files
+ *                         slot map, block allocator
+ *                           leaf    holds nothing else
+ *
+ * Who nests them: mm update > page: rmap_refresh(); mm update > mm:
+ * mm_update(); mm > page tree: link_rmap(); mm > list of files: file_get().
  *
  * The stop stands below the locks that may be held across I/O, so that who
  * holds it shared can, by its rank, neither wait for a page nor do I/O, and
@@ -35,14 +40,15 @@ enum lock_rank {
 	LOCK_INODE,	 /* several at a time: see mutex_lock_nested() */
 	LOCK_INVALIDATE, /* address_space.invalidate_lock */
 	LOCK_COMMIT,	 /* address_space.commit_lock */
+	LOCK_MM_UPDATE,	 /* scans of processes, one at a time */
 	LOCK_PAGE,	 /* page lock bits, checked by hand in cache/ */
 	LOCK_STOP,
 	LOCK_DROP, /* overlay of changes and rows read together */
 	LOCK_OPLIST,
 	LOCK_NAMES, /* inode table */
 	LOCK_CONN,  /* SQLite read connection pool */
-	LOCK_MM,
-	LOCK_TREE, /* address_space.tree_lock */
+	LOCK_MM,    /* processes and their mappings */
+	LOCK_TREE,  /* address_space.tree_lock */
 	LOCK_LRU,
 	LOCK_SLOTS,
 	LOCK_BLOCKS,

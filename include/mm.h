@@ -96,8 +96,9 @@ struct vma {
 	struct interval_node rmap; /* as->i_mmap; start, last: pages */
 	u32 flags;		   /* enum vm_flags */
 
+	u8 mark; /* of the update under way: LOCK_MM_UPDATE */
+
 	/* LOCK_MM */
-	u8 mark;	       /* of the update under way */
 	struct rb_node node;   /* mm->vmas */
 	struct file *file;     /* it came through; NULL: not known */
 	struct list_head link; /* of file->vmas, or empty */
@@ -159,13 +160,12 @@ int mm_update(struct cache *cache, const struct mm_key *key, const char *comm,
  * Take hints and private pages alone from @descs, where a vma is at the same
  * addresses with the same file and page; others are left alone: a scan of smaps
  * takes long, and what it saw may have changed since.
- * Context: as mm_update(). Return: how many vmas were found, or -ENOMEM.
+ * Context: as mm_update(). Return: how many vmas were found.
  */
 long mm_update_hints(struct cache *cache, const struct mm_key *key,
 		     const struct vma_desc *descs, u32 nr);
 
-/* The process is gone. Context: as mm_update(). Return: 0, -ESRCH, -ENOMEM
- * (nothing was done). */
+/* The process is gone. Context: as mm_update(). Return: 0, -ESRCH. */
 int mm_exit(struct cache *cache, const struct mm_key *key);
 
 /* ---- faults ---- */
@@ -219,7 +219,8 @@ size_t rmap_snapshot(struct address_space *as, u64 first, u64 last,
 		     struct vma_info *ret, size_t max);
 
 /* Copy out all vmas of all processes, or those of @as, whole, ascending by pid
- * and address. The caller frees *ret. Return: 0 or -ENOMEM. */
+ * and address. The caller frees *ret, which may be NULL when there are none.
+ * Return: 0 or -ENOMEM. */
 int mm_snapshot(struct cache *cache, struct address_space *as,
 		struct vma_info **ret, size_t *ret_nr);
 
@@ -229,7 +230,7 @@ struct mm_info {
 	u64 nr_vmas, minflt, majflt;
 };
 
-/* All processes, ascending by pid. The caller frees *ret. */
+/* All processes, ascending by pid; as mm_snapshot(). */
 int mm_list(struct cache *cache, struct mm_info **ret, size_t *ret_nr);
 
 /* Some process maps a page of the file, as far as is known. Free of locks. */
