@@ -399,7 +399,9 @@ int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
 	}
 
 	down_write(&inode->rwsem);
-	err = setattr_locked(inode, attr, set);
+	err = inode_may_setattr(inode, set);
+	if (!err)
+		err = setattr_locked(inode, attr, set);
 	up_write(&inode->rwsem);
 	if (!err)
 		inode_stat(inode, ret_st);

@@ -167,6 +167,8 @@ int fs_openf(struct fs *fs, u64 ino, int flags, pid_t pid, u64 *ret_fh)
 		err = -EISDIR;
 	else if (!inode_is_reg(inode))
 		err = -ENXIO;
+	else
+		err = inode_may_open(inode, flags);
 	if (!err)
 		err = handle_open(fs, inode,
 				  flags & ~(O_TRUNC | FS_KILL_SUIDGID), pid,
@@ -258,8 +260,13 @@ static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,
 	/* in writeback mode the kernel extends files by its late writes */
 	if (flags & CACHE_WRITE_WRITEPAGE && inode->fs->opt.writeback)
 		flags |= CACHE_WRITE_EXTEND;
-	if (!(flags & CACHE_WRITE_WRITEPAGE) && too_much_held(inode))
-		return -ENOSPC;
+	if (!(flags & CACHE_WRITE_WRITEPAGE)) {
+		err = inode_may_write(inode, pos);
+		if (!err && too_much_held(inode))
+			err = -ENOSPC;
+	}
+	if (err)
+		return err;
 	if (flags & FS_KILL_SUIDGID && has_setid(inode))
 		err = inode_drop_setid(inode);
 	if (err)
@@ -422,7 +429,9 @@ int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len)
 		return err;
 
 	down_write(&h->inode->rwsem);
-	err = fallocate_locked(h->inode, mode, pos, len);
+	err = inode_may_fallocate(h->inode, mode);
+	if (!err)
+		err = fallocate_locked(h->inode, mode, pos, len);
 	up_write(&h->inode->rwsem);
 	if (!err && kill)
 		err = inode_drop_setid(h->inode);

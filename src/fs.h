@@ -137,6 +137,13 @@ int fs_removexattr(struct fs *fs, u64 ino, const char *name);
  * like. Removing it is setting it to "0". With fs_options.atomic it reads "1".
  */
 #define FS_XATTR_ATOMIC "user.foliofs.atomic"
+/* Flags of FS_IOC_GETFLAGS that are kept: immutable, append-only, nodump. The
+ * first two forbid changes, with -EPERM. Return of setting: -EOPNOTSUPP (other
+ * flags, other files), -EPERM (neither root nor the owner; the first two are
+ * root's). */
+#define FS_FLAGS 0x70u
+int fs_get_flags(struct fs *fs, u64 ino, u32 *ret_flags);
+int fs_set_flags(struct fs *fs, u64 ino, u32 flags, const struct fs_cred *cred);
 int fs_generation(struct fs *fs, u64 ino, u64 *ret_generation);
 /* When it was made. */
 int fs_btime(struct fs *fs, u64 ino, struct timespec *ret_btime);

@@ -109,6 +109,22 @@ int inode_truncate(struct inode *inode, u64 size);
 /* The content changes: set-id bits go. Context: no locks held. */
 int inode_drop_setid(struct inode *inode);
 
+/* ---- flags.c: what immutable and append-only inodes let happen ----
+ *
+ * All return 0 or -EPERM. Context: where they are to bind, what changes the
+ * flags is kept out by the inode's rwsem.
+ */
+
+int inode_may_open(struct inode *inode, int flags);
+int inode_may_write(struct inode *inode, u64 pos);
+int inode_may_fallocate(struct inode *inode, int mode);
+int inode_may_setattr(struct inode *inode, unsigned set);
+/* Its extended attributes; a name more. */
+int inode_may_change(struct inode *inode);
+int inode_may_add_to(struct inode *dir);
+/* The name of @inode in @dir may go, or be another's. */
+int inode_may_remove(struct inode *dir, struct inode *inode);
+
 /* ---- xattr.c, fs_acl.c ---- */
 
 /* Context: rwsem held. */

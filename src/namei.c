@@ -9,6 +9,7 @@
  */
 #include "config.h"
 
+#include <linux/fs.h>
 #include <stdlib.h>
 
 #include "fs_internal.h"
@@ -332,6 +333,9 @@ static int may_add(struct inode *dir, const char *name, bool folder)
 	err = namei_find(dir, name, &e);
 	if (err != -ENOENT)
 		return err ? err : -EEXIST;
+	err = inode_may_add_to(dir);
+	if (err)
+		return err;
 	return folder && dir->nlink >= FS_LINK_MAX ? -EMLINK : 0;
 }
 
@@ -341,7 +345,7 @@ static int inherit(struct inode *dir, struct inode_spec *spec,
 		   struct heritage *ret)
 {
 	if (S_ISREG(spec->mode) || S_ISDIR(spec->mode))
-		spec->flags = dir->flags & INODE_ATOMIC;
+		spec->flags = dir->flags & (INODE_ATOMIC | FS_NODUMP_FL);
 	if (dir->mode & S_ISGID) {
 		spec->gid = dir->gid;
 		if (S_ISDIR(spec->mode))
@@ -590,7 +594,9 @@ int fs_tmpfile(struct fs *fs, u64 parent, u32 mode, int flags,
 		goto out_put;
 
 	down_read(&dir->rwsem);
-	err = dir->nlink ? nameless_heir(dir, &spec, &inode) : -ENOENT;
+	err = dir->nlink ? inode_may_add_to(dir) : -ENOENT;
+	if (!err)
+		err = nameless_heir(dir, &spec, &inode);
 	up_read(&dir->rwsem);
 	if (err) {
 		lookup_unreserve(fs);
@@ -636,6 +642,9 @@ static int link_locked(struct ns_change *ch, struct inode *dir,
 		return -ENOENT;
 	if (inode->nlink >= FS_LINK_MAX)
 		return -EMLINK;
+	err = inode_may_change(inode);
+	if (err)
+		return err;
 	err = change_inodes(ch, 2);
 	if (!err)
 		err = change_name(ch, dir->ino, name);
@@ -707,6 +716,9 @@ static int remove_locked(struct ns_change *ch, struct inode *dir,
 {
 	int err;
 
+	err = inode_may_remove(dir, inode);
+	if (err)
+		return err;
 	if (inode_is_dir(inode)) {
 		err = namei_any(inode);
 		if (err)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The FUSE operations, by what they are about: names and folders in ops_dir.c,
- * open files in ops_file.c, attributes in ops_attr.c, extended ones in
- * ops_xattr.c. Each takes its request apart, calls struct fs or struct
- * control, and answers through src/reply.h or src/deferred.h.
+ * open files in ops_file.c, ioctl in ops_ioctl.c, attributes in ops_attr.c,
+ * extended ones in ops_xattr.c. Each takes its request apart, calls struct fs
+ * or struct control, and answers through src/reply.h or src/deferred.h.
  *
  * Node ids of control files (control_owns()) go to ops_control.c. Nothing is
  * assumed of ids and handles: wrong ones are -EBADF or -ENOENT from below.
@@ -83,6 +83,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 			struct fuse_file_info *fi_in, fuse_ino_t ino_out,
 			off_t off_out, struct fuse_file_info *fi_out,
 			size_t len, int flags);
+
+/* ---- ops_ioctl.c ---- */
 void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 	      struct fuse_file_info *fi, unsigned flags, const void *in_buf,
 	      size_t in_size, size_t out_size);

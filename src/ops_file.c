@@ -314,10 +314,3 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	else
 		reply_write(req, (size_t)ret);
 }
-
-void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
-	      struct fuse_file_info *fi, unsigned flags, const void *in_buf,
-	      size_t in_size, size_t out_size)
-{
-	reply_err(req, -ENOTTY);
-}

@@ -212,13 +212,24 @@ static int check_links(struct rename *r)
 	return 0;
 }
 
+static int check_flags(struct rename *r)
+{
+	int err = inode_may_remove(r->olddir, r->src);
+
+	if (!err && r->dst)
+		err = inode_may_remove(r->newdir, r->dst);
+	return err ? err : inode_may_add_to(r->newdir);
+}
+
 static int check_all(struct rename *r)
 {
 	int err;
 
 	if (!r->newdir->nlink)
 		return -ENOENT;
-	err = check_loops(r);
+	err = check_flags(r);
+	if (!err)
+		err = check_loops(r);
 	if (!err)
 		err = check_types(r);
 	if (!err)

@@ -157,6 +157,12 @@ void reply_write(fuse_req_t req, size_t count)
 	(void)fuse_reply_write(req, count);
 }
 
+void reply_ioctl(fuse_req_t req, const void *buf, size_t len)
+{
+	lock_assert_none();
+	(void)fuse_reply_ioctl(req, 0, buf, len);
+}
+
 void reply_xattr_size(fuse_req_t req, size_t size)
 {
 	lock_assert_none();

@@ -48,6 +48,8 @@ void reply_direntplus(fuse_req_t req, const void *buf, size_t len);
 /* Pinned frames and bounced pages, sent from where they lie. */
 void reply_read(fuse_req_t req, const struct cache_read *rd);
 void reply_write(fuse_req_t req, size_t count);
+/* @len bytes of an answer to ioctl(2), which returns 0. */
+void reply_ioctl(fuse_req_t req, const void *buf, size_t len);
 void reply_xattr_size(fuse_req_t req, size_t size);
 void reply_statfs(fuse_req_t req, const struct statvfs *st);
 void reply_lseek(fuse_req_t req, u64 pos);

@@ -107,12 +107,15 @@ static int check_payload(u32 opcode, const void *arg, size_t left)
 	const struct fuse_write_in *write = arg;
 	const struct fuse_setxattr_in *setxattr = arg;
 	const struct fuse_batch_forget_in *forget = arg;
+	const struct fuse_ioctl_in *ioctl = arg;
 	u64 announced = 0;
 
 	if (opcode == FUSE_WRITE)
 		announced = write->size;
 	else if (opcode == FUSE_SETXATTR)
 		announced = setxattr->size;
+	else if (opcode == FUSE_IOCTL)
+		announced = ioctl->in_size;
 	else if (opcode == FUSE_BATCH_FORGET)
 		announced = forget->count * (u64)sizeof(struct fuse_forget_one);
 

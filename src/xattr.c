@@ -325,7 +325,10 @@ static int change(struct fs *fs, u64 ino, const char *name, const void *value,
 		return err;
 
 	down_write(&inode->rwsem);
-	if (is_atomic_name(name))
+	err = inode_may_change(inode);
+	if (err)
+		; /* as it is */
+	else if (is_atomic_name(name))
 		err = change_atomic(inode, value, size, flags);
 	else if (acl_is_name(name))
 		err = inode_acl_set(inode, name, value, size,

@@ -194,6 +194,24 @@ int fs_getattr(struct fs *fs, u64 ino, struct stat *ret_st)
 	return 0;
 }
 
+int fs_generation(struct fs *fs, u64 ino, u64 *ret_generation)
+{
+	*ret_generation = 0x123456789ull;
+	return 0;
+}
+
+int fs_get_flags(struct fs *fs, u64 ino, u32 *ret_flags)
+{
+	*ret_flags = fake.flags;
+	return 0;
+}
+
+int fs_set_flags(struct fs *fs, u64 ino, u32 flags, const struct fs_cred *cred)
+{
+	fake.flags = flags;
+	return 0;
+}
+
 int fs_btime(struct fs *fs, u64 ino, struct timespec *ret_btime)
 {
 	*ret_btime = (struct timespec){-3, 4};

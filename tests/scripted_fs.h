@@ -55,6 +55,7 @@ struct fake {
 	char xattr_name[64];
 	char xattr_value[64];
 	int xattr_flags;
+	u32 flags; /* FS_IOC_GETFLAGS */
 	unsigned last_set;
 	struct fs_done *dones[FAKE_MAX_DONES];
 	unsigned nr_dones;

@@ -175,9 +175,9 @@ START_TEST(a_new_owner_takes_set_id_bits_from_all_but_folders)
 	struct stat attr = {.st_uid = 5}, st;
 	u64 d = test_mkdir(&t, ROOT, "d");
 
-	ck_assert_int_eq(fs_mknod(t.fs, ROOT, "p", S_IFIFO | 06755, 0,
-				  &test_cred, &st),
-			 0);
+	ck_assert_int_eq(
+		fs_mknod(t.fs, ROOT, "p", S_IFIFO | 06755, 0, &test_cred, &st),
+		0);
 	ck_assert_int_eq(setattr(st.st_ino, FS_SET_UID, &attr), 0);
 	ck_assert_uint_eq(mode_of(st.st_ino), 0755);
 	fs_forget(t.fs, st.st_ino, 1);
@@ -366,6 +366,149 @@ START_TEST(the_name_of_the_control_files_is_refused)
 		-EBUSY);
 	/* elsewhere it is a name like any other */
 	(void)test_mkdir(&t, d, ".foliofs");
+}
+END_TEST
+
+static int set_flags(u64 ino, u32 flags)
+{
+	const struct fs_cred root = {0};
+
+	return fs_set_flags(t.fs, ino, flags, &root);
+}
+
+/* Each of the changes that only a free file allows. */
+static void check_fixed(u64 dir, u64 ino, const char *name)
+{
+	struct stat attr = {.st_mode = 0600}, st;
+	u64 fh;
+
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDWR, 1, &fh), -EPERM);
+	ck_assert_int_eq(
+		fs_openf(t.fs, ino, O_RDWR | O_APPEND | O_TRUNC, 1, &fh),
+		-EPERM);
+	for (unsigned set = FS_SET_MODE; set <= FS_SET_MTIME; set <<= 1)
+		ck_assert_int_eq(setattr(ino, set, &attr), -EPERM);
+	ck_assert_int_eq(fs_setxattr(t.fs, ino, "user.x", "y", 1, 0), -EPERM);
+	ck_assert_int_eq(fs_removexattr(t.fs, ino, "user.x"), -EPERM);
+	ck_assert_int_eq(fs_link(t.fs, ino, ROOT, "another", &st), -EPERM);
+	ck_assert_int_eq(fs_unlink(t.fs, dir, name), -EPERM);
+	ck_assert_int_eq(
+		fs_rename(t.fs, dir, name, ROOT, "other", 0, &test_cred),
+		-EPERM);
+	(void)test_create(&t, ROOT, "over", NULL);
+	ck_assert_int_eq(
+		fs_rename(t.fs, ROOT, "over", dir, name, 0, &test_cred),
+		-EPERM);
+	ck_assert_int_eq(fs_rename(t.fs, ROOT, "over", dir, name,
+				   RENAME_EXCHANGE, &test_cred),
+			 -EPERM);
+	ck_assert_int_eq(fs_unlink(t.fs, ROOT, "over"), 0);
+}
+
+START_TEST(an_immutable_file_stays_as_it_is)
+{
+	u64 fh, ino = test_create(&t, ROOT, "f", &fh), pause;
+	struct stat attr = {0};
+	bool retry;
+
+	ck_assert_int_eq(set_flags(ino, FS_IMMUTABLE_FL), 0);
+	test_fs_reopen(&t);
+	check_fixed(ROOT, ino, "f");
+	ck_assert_int_eq(setattr(ino, FS_SET_ATIME | FS_SET_ATIME_NOW, &attr),
+			 -EPERM);
+
+	/* those who had it open before, too */
+	ck_assert_int_eq(set_flags(ino, 0), 0);
+	fh = test_open(&t, ino);
+	ck_assert_int_eq(set_flags(ino, FS_IMMUTABLE_FL), 0);
+	ck_assert_int_eq(fs_write(t.fs, fh, 0, "x", 1, 0, &pause, &retry),
+			 -EPERM);
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, FALLOC_FL_KEEP_SIZE, 0, 1),
+			 -EPERM);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(set_flags(ino, 0), 0);
+	ck_assert_int_eq(fs_unlink(t.fs, ROOT, "f"), 0);
+}
+END_TEST
+
+START_TEST(an_append_only_file_only_grows)
+{
+	u64 ino = test_create(&t, ROOT, "f", NULL), fh, pause;
+	struct stat attr = {0};
+	bool retry;
+
+	ck_assert_int_eq(set_flags(ino, FS_APPEND_FL), 0);
+	check_fixed(ROOT, ino, "f");
+	ck_assert_int_eq(setattr(ino, FS_SET_ATIME | FS_SET_ATIME_NOW, &attr),
+			 0);
+
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDWR | O_APPEND, 1, &fh), 0);
+	test_write(&t, fh, 0, "hello", 5);
+	test_write(&t, fh, 5, "world", 5);
+	ck_assert_int_eq(fs_write(t.fs, fh, 9, "x", 1, 0, &pause, &retry),
+			 -EPERM);
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, FALLOC_FL_KEEP_SIZE, 10, 9), 0);
+	ck_assert_int_eq(
+		fs_fallocate(t.fs, fh,
+			     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1),
+		-EPERM);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+START_TEST(folders_can_be_immutable_and_append_only)
+{
+	u64 d = test_mkdir(&t, ROOT, "d"), fh;
+	struct stat st;
+
+	(void)test_create(&t, d, "f", NULL);
+	ck_assert_int_eq(set_flags(d, FS_APPEND_FL), 0);
+	(void)test_create(&t, d, "g", NULL);
+	ck_assert_int_eq(fs_unlink(t.fs, d, "f"), -EPERM);
+	ck_assert_int_eq(fs_rename(t.fs, d, "f", ROOT, "f", 0, &test_cred),
+			 -EPERM);
+	ck_assert_int_eq(set_flags(d, FS_IMMUTABLE_FL), 0);
+	ck_assert_int_eq(fs_unlink(t.fs, d, "f"), -EPERM);
+	ck_assert_int_eq(fs_mkdir(t.fs, d, "h", 0755, &test_cred, &st), -EPERM);
+	ck_assert_int_eq(fs_mkdir(t.fs, d, "g", 0755, &test_cred, &st),
+			 -EEXIST);
+	ck_assert_int_eq(
+		fs_tmpfile(t.fs, d, 0600, O_RDWR, &test_cred, 1, &st, &fh),
+		-EPERM);
+	(void)test_create(&t, ROOT, "e", NULL);
+	ck_assert_int_eq(fs_rename(t.fs, ROOT, "e", d, "e", 0, &test_cred),
+			 -EPERM);
+	ck_assert_int_eq(set_flags(d, 0), 0);
+	ck_assert_int_eq(fs_unlink(t.fs, d, "f"), 0);
+}
+END_TEST
+
+START_TEST(flags_are_set_by_those_who_may)
+{
+	const struct fs_cred other = {.uid = 77};
+	u64 d = test_mkdir(&t, ROOT, "d");
+	u64 ino = test_create(&t, d, "f", NULL);
+	struct stat st;
+	u32 flags;
+
+	ck_assert_int_eq(fs_set_flags(t.fs, ino, FS_NODUMP_FL, &test_cred), 0);
+	ck_assert_int_eq(fs_set_flags(t.fs, ino, 0, &other), -EPERM);
+	ck_assert_int_eq(fs_set_flags(t.fs, ino, FS_APPEND_FL, &test_cred),
+			 -EPERM);
+	ck_assert_int_eq(set_flags(ino, FS_SYNC_FL), -EOPNOTSUPP);
+	ck_assert_int_eq(fs_get_flags(t.fs, ino, &flags), 0);
+	ck_assert_uint_eq(flags, FS_NODUMP_FL);
+
+	ck_assert_int_eq(fs_symlink(t.fs, d, "l", "f", &test_cred, &st), 0);
+	fs_forget(t.fs, st.st_ino, 1);
+	ck_assert_int_eq(set_flags(st.st_ino, FS_NODUMP_FL), -EOPNOTSUPP);
+
+	/* nodump is inherited, the others are not */
+	ck_assert_int_eq(set_flags(d, FS_NODUMP_FL | FS_APPEND_FL), 0);
+	ino = test_create(&t, d, "g", NULL);
+	ck_assert_int_eq(fs_get_flags(t.fs, ino, &flags), 0);
+	ck_assert_uint_eq(flags, FS_NODUMP_FL);
+	ck_assert_int_eq(set_flags(d, 0), 0);
 }
 END_TEST
 
@@ -952,6 +1095,10 @@ Suite *test_suite(void)
 		       blocks_kept_by_difference_are_those_that_are_counted);
 	tcase_add_test(tc, fallocate_makes_space_that_reads_as_zeros);
 	tcase_add_test(tc, the_name_of_the_control_files_is_refused);
+	tcase_add_test(tc, an_immutable_file_stays_as_it_is);
+	tcase_add_test(tc, an_append_only_file_only_grows);
+	tcase_add_test(tc, folders_can_be_immutable_and_append_only);
+	tcase_add_test(tc, flags_are_set_by_those_who_may);
 	tcase_add_test(tc, dots_are_looked_up_for_file_handles);
 	tcase_add_test(tc, births_are_remembered);
 	tcase_add_test(tc, names_may_be_255_bytes_and_no_more);

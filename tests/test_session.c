@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -948,6 +949,78 @@ START_TEST(an_extended_attribute_arrives_whole)
 }
 END_TEST
 
+/* Return: 0 or -errno; the answer's bytes in @buf, which brought some. */
+static int ioctl_call(u64 ino, u32 cmd, void *buf, u32 in_size, u32 out_size)
+{
+	struct fuse_ioctl_in in = {
+		.cmd = cmd, .in_size = in_size, .out_size = out_size};
+	struct {
+		struct fuse_ioctl_out out;
+		char data[64];
+	} answer;
+	int err = peer_call(&peer, FUSE_IOCTL, ino, &in, sizeof(in), buf,
+			    in_size, &answer, sizeof(answer));
+
+	memcpy(buf, answer.data, out_size);
+	return err;
+}
+
+START_TEST(flags_and_generation_are_had_by_ioctl)
+{
+	u32 flags = FS_APPEND_FL;
+	struct fsxattr fa = {.fsx_xflags = FS_XFLAG_IMMUTABLE};
+	char version[8] = "";
+
+	ck_assert_int_eq(ioctl_call(FAKE_FILE, FS_IOC_SETFLAGS, &flags,
+				    sizeof(flags), 0),
+			 0);
+	ck_assert_uint_eq(fake.flags, FS_APPEND_FL);
+	ck_assert_int_eq(
+		ioctl_call(FAKE_FILE, FS_IOC_FSSETXATTR, &fa, sizeof(fa), 0),
+		0);
+	ck_assert_uint_eq(fake.flags, FS_IMMUTABLE_FL);
+	fake.flags |= FS_NODUMP_FL;
+	ck_assert_int_eq(
+		ioctl_call(FAKE_FILE, FS_IOC_FSGETXATTR, &fa, 0, sizeof(fa)),
+		0);
+	ck_assert_uint_eq(fa.fsx_xflags, FS_XFLAG_IMMUTABLE | FS_XFLAG_NODUMP);
+	ck_assert_int_eq(ioctl_call(FAKE_FILE, FS_IOC_GETFLAGS, &flags, 0,
+				    sizeof(flags)),
+			 0);
+	ck_assert_uint_eq(flags, FS_IMMUTABLE_FL | FS_NODUMP_FL);
+
+	/* an int, whatever the number says */
+	ck_assert_int_eq(
+		ioctl_call(FAKE_FILE, FS_IOC_GETVERSION, version, 0, 8), 0);
+	ck_assert_int_eq(memcmp(version, "\x89\x67\x45\x23\0\0\0\0", 8), 0);
+}
+END_TEST
+
+START_TEST(nonsense_by_ioctl_is_refused)
+{
+	struct fsxattr fa = {.fsx_xflags = FS_XFLAG_SYNC};
+	u32 flags = 0;
+
+	fake.flags = FS_NODUMP_FL;
+	ck_assert_int_eq(
+		ioctl_call(FAKE_FILE, FS_IOC_FSSETXATTR, &fa, sizeof(fa), 0),
+		-EOPNOTSUPP);
+	fa = (struct fsxattr){.fsx_projid = 7};
+	ck_assert_int_eq(
+		ioctl_call(FAKE_FILE, FS_IOC_FSSETXATTR, &fa, sizeof(fa), 0),
+		-EOPNOTSUPP);
+	ck_assert_int_eq(ioctl_call(FAKE_FILE, FS_IOC_SETFLAGS, &flags, 3, 0),
+			 -EINVAL);
+	ck_assert_int_eq(ioctl_call(FAKE_FILE, FS_IOC_GETFLAGS, &flags, 0, 3),
+			 -EINVAL);
+	ck_assert_int_eq(ioctl_call(FAKE_FILE, 0x1234, &flags, 0, 4), -ENOTTY);
+	ck_assert_int_eq(
+		ioctl_call(FAKE_CONTROL_FILE, FS_IOC_GETFLAGS, &flags, 0, 4),
+		-ENOTTY);
+	ck_assert_uint_eq(fake.flags, FS_NODUMP_FL);
+}
+END_TEST
+
 START_TEST(an_older_kernel_sends_attributes_in_short_and_no_acls)
 {
 	struct fuse_setxattr_in set = {.size = 1};
@@ -1309,6 +1382,8 @@ static void add_requests(Suite *suite)
 	tcase_add_test(tc,
 		       readdirplus_takes_a_reference_for_each_name_but_dots);
 	tcase_add_test(tc, an_error_amid_a_folder_comes_after_what_was_read);
+	tcase_add_test(tc, flags_and_generation_are_had_by_ioctl);
+	tcase_add_test(tc, nonsense_by_ioctl_is_refused);
 	tcase_add_test(tc, an_extended_attribute_arrives_whole);
 	tcase_add_test(tc,
 		       setattr_hands_over_the_bits_that_the_filesystem_knows);
