@@ -254,7 +254,7 @@ t_bound()
 	rm -rf "$VOL" "$TMP"/ref* "$TMP"/*.sum "$TMP/pg.sums"
 }
 
-for mode in kernel writeback; do
+for mode in kernel writeback own; do
 	opts=cache=$mode,cache_size=32M
 	[ "$(id -u)" = 0 ] && opts=$opts,allow_other
 	volume_create || exit 99

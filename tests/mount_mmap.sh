@@ -42,4 +42,8 @@ run 'cache=kernel: four processes and a model' t_model kernel 64
 run 'cache=kernel: the files are as they were' t_again
 run 'cache=writeback: four processes and a model' t_model writeback 64
 run 'cache=writeback: the files are as they were' t_again
+# The kernel, too, lets a write(2) under direct I/O and a store to the same page
+# overtake each other: the processes do not share pages there.
+run 'cache=own: four processes and a model' t_model own 4096
+run 'cache=own: the files are as they were' t_again
 finish
