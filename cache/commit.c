@@ -787,6 +787,12 @@ int commit_file_error(struct address_space *as)
 	return as->frozen ? as->frozen->err : 0;
 }
 
+void commit_leave_out(struct address_space *as, int err)
+{
+	if (as->frozen && !as->frozen->err)
+		as->frozen->err = err;
+}
+
 void commit_stat(const struct commit *c, struct commit_stat *ret)
 {
 	*ret = c->stat;

@@ -611,6 +611,10 @@ void commit_end(struct commit *c, int err);
 /* After commit_writeout(): 0, or why @as is left out of the commit in flight.
  */
 int commit_file_error(struct address_space *as);
+/* The commit in flight, if it has the file at all, is to do without it, as if
+ * it could not be written: @err. Context: the committer, before commit_next().
+ */
+void commit_leave_out(struct address_space *as, int err);
 
 /* Pages frozen, written by this commit, inline. */
 struct commit_stat {

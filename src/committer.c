@@ -116,7 +116,8 @@ enum commit_scope committer_cut(struct committer *c, u64 epoch)
 struct outcome {
 	u64 epoch;
 	int err;
-	int left_out; /* an error of one of its files, which is not in it */
+	int left_out;  /* an error of one of its files, which is not in it */
+	int names_err; /* why names and attributes are not in it */
 };
 
 static int left_out_err(struct inode *inode, u64 epoch)
@@ -138,14 +139,19 @@ static int file_result(struct handle *h, const struct outcome *o)
 
 	if (err || o->err)
 		return err ? err : o->err;
-	return left_out_err(h->inode, o->epoch);
+	err = left_out_err(h->inode, o->epoch);
+	if (!err && __atomic_load_n(&h->inode->nr_records, __ATOMIC_RELAXED))
+		err = o->names_err;
+	return err;
 }
 
 static int result(const struct commit_req *req, const struct outcome *o)
 {
 	if (req->handle && inode_is_reg(req->handle->inode))
 		return file_result(req->handle, o);
-	return req->scope != COMMIT_ASKED && !o->err ? o->left_out : o->err;
+	if (o->err || o->names_err)
+		return o->err ? o->err : o->names_err;
+	return req->scope != COMMIT_ASKED ? o->left_out : 0;
 }
 
 static void answer(struct commit_req *req, const struct outcome *o)
@@ -170,24 +176,24 @@ static void answer_all(struct list_head *reqs, const struct outcome *o)
 }
 
 /* The commit in flight has ended: tell all who wait for it. */
-static void committer_ended(struct committer *c, int err, int left_out)
+static void committer_ended(struct committer *c, struct outcome *o)
 {
-	struct outcome o = {.err = err, .left_out = left_out};
+	bool failed = o->err || o->names_err;
 	struct list_head reqs;
 
 	list_init(&reqs);
 	mutex_lock(&c->lock);
-	o.epoch = c->inflight;
+	o->epoch = c->inflight;
 	c->inflight = 0;
 	c->ended_nr++;
-	c->last_err = err ? err : left_out;
-	c->retry_ns = err ? mono_ns() + RETRY_NS : 0;
+	c->last_err = o->err ? o->err : o->left_out;
+	c->retry_ns = failed ? mono_ns() + RETRY_NS : 0;
 	list_splice_tail(&c->riding, &reqs);
 	waitq_wake_all(&c->ended);
 	mutex_unlock(&c->lock);
 
 	lock_assert_none();
-	answer_all(&reqs, &o);
+	answer_all(&reqs, o);
 }
 
 static void add(u64 *counter, u64 nr)
@@ -284,8 +290,8 @@ static void tidy(struct fs *fs)
 		inode_shrink(fs, false);
 }
 
-static int commit_once(struct fs *fs, enum commit_scope scope,
-		       int *ret_left_out)
+static struct outcome commit_once(struct fs *fs, enum commit_scope scope,
+				  bool last_try)
 {
 	u64 begin_ns = mono_ns(), begin_bytes = bytes_written(fs);
 	struct transaction t;
@@ -295,9 +301,10 @@ static int commit_once(struct fs *fs, enum commit_scope scope,
 	if (err) {
 		/* nothing is cut, but who waits is to hear of it */
 		(void)committer_cut(&fs->committer, fs->ops.epoch);
-		return err;
+		return (struct outcome){.err = err};
 	}
 
+	t.last_try = last_try;
 	transaction_prewrite(&t);
 	transaction_cut(&t);
 	if (t.nr_ops || t.nr_files)
@@ -305,21 +312,22 @@ static int commit_once(struct fs *fs, enum commit_scope scope,
 	else
 		t.visible = true;
 	transaction_end(&t, err);
-	*ret_left_out = t.left_out;
 	if (err)
 		commit_failed(fs, err);
 	if (t.nr_ops || t.nr_files)
 		count_commit(fs, &t, begin_ns, begin_bytes, err);
 	transaction_done(&t);
-	return err;
+	fs->committer.names_held = t.names_err != 0;
+	return (struct outcome){
+		.err = err, .left_out = t.left_out, .names_err = t.names_err};
 }
 
-static void run_commit(struct committer *c, enum commit_scope scope)
+static void run_commit(struct committer *c, enum commit_scope scope,
+		       bool last_try)
 {
-	int left_out = 0;
-	int err = commit_once(c->fs, scope, &left_out);
+	struct outcome o = commit_once(c->fs, scope, last_try);
 
-	committer_ended(c, err, left_out);
+	committer_ended(c, &o);
 	tidy(c->fs);
 }
 
@@ -411,7 +419,7 @@ static void *committer_main(void *arg)
 		enum commit_scope scope = wait_for_work(c);
 		bool stop = shall_stop(c);
 
-		run_commit(c, scope);
+		run_commit(c, scope, tries == STOP_TRIES - 1);
 		if (!stop)
 			continue;
 		if (nothing_pending(c->fs) || fs_readonly(c->fs))

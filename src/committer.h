@@ -30,7 +30,9 @@
  * of the WAL nothing is ever committed again: the filesystem is read-only.
  *
  * A commit may leave out a file whose pages cannot be written. It is an error
- * for who asked for that file or for everything, and for nobody else.
+ * for who asked for that file or for everything, and for nobody else. If that
+ * file got a name by a commit point, all records wait with it; content of files
+ * that have a row is committed without them.
  */
 #ifndef FOLIO_COMMITTER_H
 #define FOLIO_COMMITTER_H
@@ -84,6 +86,7 @@ struct committer {
 
 	/* the thread's: inodes with many inline pages, a reference each */
 	struct list_head crowded;
+	bool names_held; /* by the last commit */
 
 	/* counters, atomic */
 	u64 commits, errors, requests, total_ms, last_ms, last_pages,

@@ -121,7 +121,6 @@ struct inode {
 	bool seen;		  /* by commit_next() */
 	u64 prealloc_done;	  /* what fallocate asked for has been made up
 				     to this page */
-	bool must_failed;	  /* a commit failed since it had to be in it */
 	s64 cut_pages;		  /* by so many its pages become more */
 	struct range_set inlined; /* pages in rows, as far as is known */
 	u32 nr_inline;

@@ -516,13 +516,8 @@ static int apply_counted(struct transaction *t, const struct commit_run *run)
 	return err;
 }
 
-/*
- * A file whose pages could not be written is left out. If a commit point
- * demands it, the names that wait for it must not go without: the whole commit
- * fails, once. When it fails again, the error has been told to who has the
- * file open, and one bad file is not to hold up all others for ever.
- */
-static int check_left_out(struct transaction *t)
+/* A file whose pages could not be written is left out. */
+static void note_left_out(struct transaction *t)
 {
 	struct inode *inode;
 
@@ -531,17 +526,83 @@ static int check_left_out(struct transaction *t)
 
 		if (!err)
 			continue;
-		if (inode->cut_must && !inode->must_failed) {
-			inode->must_failed = true;
-			return err;
-		}
 		if (!inode->left_out)
 			fs_log(t->fs, LOG_ERR, "commit without inode %llu: %s",
 			       (unsigned long long)inode->ino, strerror(-err));
 		inode->left_out_err = err;
 		t->left_out = err;
 	}
+}
+
+/* ---- names that wait for content ---- */
+
+static int must_error(struct transaction *t)
+{
+	struct inode *inode;
+
+	list_for_each_entry (inode, &t->files, commit_node) {
+		int err = commit_file_error(&inode->mapping);
+
+		if (err && inode->cut_must)
+			return err;
+	}
 	return 0;
+}
+
+/* Files whose rows are among the records cannot go without them. */
+static void leave_out_new_files(struct transaction *t)
+{
+	struct op *op;
+
+	list_for_each_entry (op, &t->ops, node) {
+		struct op_inode *i = container_of(op, struct op_inode, op);
+
+		if (op->kind == OP_INODE && i->what & OP_INODE_CREATE &&
+		    inode_is_reg(i->inode))
+			commit_leave_out(&i->inode->mapping, t->names_err);
+	}
+}
+
+/*
+ * A new name must not be committed without what the file was when it got it,
+ * or a crash would find neither the old file nor the new one. As names are
+ * committed in the order in which they came, all records wait with it: until
+ * the file can be written, is written anew, truncated or removed. Content goes
+ * on: files that have a row are committed without the records, and who asks
+ * for more than that is told. Only at the end, when what is held back would be
+ * lost altogether, the one file is given up for all others.
+ */
+static void hold_names_back(struct transaction *t)
+{
+	int err = must_error(t);
+
+	if (!err)
+		return;
+	if (t->last_try) {
+		fs_log(t->fs, LOG_CRIT,
+		       "names are committed without the content of a file that "
+		       "was renamed: %s",
+		       strerror(-err));
+		return;
+	}
+	if (!t->fs->committer.names_held)
+		fs_log(t->fs, LOG_ERR,
+		       "names wait for a renamed file that cannot be "
+		       "committed: %s",
+		       strerror(-err));
+	t->names_err = err;
+	leave_out_new_files(t);
+}
+
+static bool any_file_left(const struct transaction *t)
+{
+	struct inode *inode;
+
+	list_for_each_entry (inode, &t->files, commit_node) {
+		if (!commit_file_error(&inode->mapping))
+			return true;
+	}
+	return false;
 }
 
 static int replay_files(struct transaction *t)
@@ -557,7 +618,7 @@ static int replay_files(struct transaction *t)
 		if (rc)
 			break;
 	}
-	return rc ? rc : check_left_out(t);
+	return rc;
 }
 
 int transaction_write(struct transaction *t)
@@ -569,12 +630,17 @@ int transaction_write(struct transaction *t)
 	err = write_out(t);
 	if (err)
 		return err;
+	hold_names_back(t);
+	note_left_out(t);
+	if (t->names_err && !any_file_left(t))
+		return t->names_err;
 	err = meta_begin(v->meta);
 	if (err)
 		return err;
 
 	meta_super(v->meta, &before);
-	err = replay_ops(t);
+	if (!t->names_err)
+		err = replay_ops(t);
 	if (!err)
 		err = replay_files(t);
 	if (err) {
@@ -613,7 +679,6 @@ static void file_committed(struct transaction *t, struct inode *inode)
 		inode->nr_blocks += inode->cut_pages;
 	inode->content_commits++;
 	inode->left_out = 0;
-	inode->must_failed = false;
 	if (!inode->dirty_epoch)
 		inode->must = false;
 	mutex_unlock(&inode->lock);
@@ -696,7 +761,10 @@ void transaction_end(struct transaction *t, int err)
 	commit_end(t->commit, t->visible ? 0 : err);
 	end_files(t, t->visible);
 	if (t->visible) {
-		oplist_drop(&fs->ops, &t->ops);
+		if (t->names_err)
+			oplist_restore(&fs->ops, &t->ops);
+		else
+			oplist_drop(&fs->ops, &t->ops);
 		if (!err) {
 			blocks_release(b, t->epoch);
 			forget_lost(fs);

@@ -29,8 +29,10 @@ struct transaction {
 	/* blocks taken for unwritten extents, to be freed if it fails */
 	struct block_run *taken;
 	u32 nr_taken, cap_taken;
-	int left_out; /* why a file is not in it; 0: all are */
-	bool visible; /* COMMIT went through, whatever came behind it */
+	int left_out;  /* why a file is not in it; 0: all are */
+	int names_err; /* why the records are not in it; 0: they are */
+	bool last_try; /* what is not in it is lost */
+	bool visible;  /* COMMIT went through, whatever came behind it */
 };
 
 /* Return: 0 or -ENOMEM. */

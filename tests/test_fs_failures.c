@@ -13,7 +13,10 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "fs_internal.h"
 #include "fs_util.h"
 #include "tmpdir.h"
 #include "vfs.h"
@@ -119,6 +122,157 @@ START_TEST(fsync_fails_even_if_the_error_was_told_to_another)
 	(void)fs_flush(t.fs, f.fh);
 	ck_assert_int_eq(test_fsync(&t, f.fh), 0);
 	ck_assert_int_eq(fs_release(t.fs, f.fh), 0);
+}
+END_TEST
+
+/* What comes of a late write that could not be stored: nobody knows what
+ * @pgoff of the file is to be. */
+static void lose_page(u64 ino, u64 pgoff)
+{
+	struct inode *inode = NULL;
+	struct address_space *as;
+
+	ck_assert_int_eq(inode_get_ino(t.fs, ino, &inode), 0);
+	as = &inode->mapping;
+	mutex_lock(&as->tree_lock);
+	ck_assert_int_eq(range_set_add(&as->lost, pgoff, pgoff), 0);
+	mutex_unlock(&as->tree_lock);
+	inode_put(inode);
+}
+
+START_TEST(a_lost_page_fails_its_file_alone_until_it_is_written_again)
+{
+	char in[8];
+	u64 bad, other, fh, fh2;
+
+	test_fs_open(&t);
+	bad = test_create(&t, FS_ROOT_INO, "bad", &fh);
+	other = test_create(&t, FS_ROOT_INO, "other", &fh2);
+	write_pages(fh, 1);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	for (u64 i = 2; i < 5; i++) {
+		write_pages(fh, i);
+		lose_page(bad, 3);
+		test_write(&t, fh2, 0, "content", 7);
+		ck_assert_int_eq(test_fsync(&t, fh), -EIO);
+		ck_assert_int_eq(test_fsync(&t, fh), -EIO);
+		ck_assert_int_eq(test_fsync(&t, fh2), 0);
+		ck_assert_int_eq(fs_sync_wait(t.fs), -EIO);
+		if (i == 3)
+			ck_assert_int_eq(
+				fs_setattr(t.fs, bad, fh,
+					   &(struct stat){.st_size = PAGE_SIZE},
+					   FS_SET_SIZE, &(struct stat){0}),
+				0);
+		else
+			write_pages(fh, i);
+		(void)fs_flush(t.fs, fh);
+		ck_assert_int_eq(test_fsync(&t, fh), 0);
+		ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	}
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh2), 0);
+	test_fs_reopen(&t);
+	fh2 = test_open(&t, other);
+	ck_assert_int_eq(test_read(&t, fh2, 0, in, 8), 7);
+	ck_assert_int_eq(fs_release(t.fs, fh2), 0);
+}
+END_TEST
+
+/* The three ways in which content gets a name. */
+static void give_the_name(int way, u64 bad)
+{
+	struct stat st;
+
+	if (way == 0)
+		ck_assert_int_eq(fs_rename(t.fs, FS_ROOT_INO, "bad",
+					   FS_ROOT_INO, "name", 0, &test_cred),
+				 0);
+	else if (way == 1)
+		ck_assert_int_eq(fs_rename(t.fs, FS_ROOT_INO, "bad",
+					   FS_ROOT_INO, "name", RENAME_EXCHANGE,
+					   &test_cred),
+				 0);
+	else
+		ck_assert_int_eq(fs_link(t.fs, bad, FS_ROOT_INO, "linked", &st),
+				 0);
+}
+
+static u64 make_bad(int way, u64 *ret_fh)
+{
+	struct stat st;
+
+	if (way < 2)
+		return test_create(&t, FS_ROOT_INO, "bad", ret_fh);
+	ck_assert_int_eq(fs_tmpfile(t.fs, FS_ROOT_INO, 0644, O_RDWR, &test_cred,
+				    1, &st, ret_fh),
+			 0);
+	return st.st_ino;
+}
+
+static void work_beside_a_bad_file(int way, bool mend)
+{
+	u64 bad, fh, other;
+
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "name", &fh);
+	test_write(&t, fh, 0, "old", 3);
+	(void)test_create(&t, FS_ROOT_INO, "other", &other);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+
+	bad = make_bad(way, &fh);
+	write_pages(fh, 1);
+	lose_page(bad, 0);
+	give_the_name(way, bad);
+	for (int i = 0; i < 4; i++) {
+		test_write(&t, other, 0, "content", 7);
+		ck_assert_int_eq(test_fsync(&t, other), 0);
+		ck_assert_int_eq(test_fsyncdir(&t, FS_ROOT_INO), -EIO);
+		ck_assert_int_eq(fs_sync_wait(t.fs), -EIO);
+		fs_check(t.fs);
+	}
+	if (mend) {
+		write_pages(fh, 1);
+		ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	}
+}
+
+static void expect_content(const char *name, const void *want, ssize_t len)
+{
+	char in[PAGE_SIZE];
+	u64 fh = test_open(&t, test_lookup(&t, FS_ROOT_INO, name));
+
+	ck_assert_int_ge(test_read(&t, fh, 0, in, sizeof(in)), len);
+	ck_assert_int_eq(memcmp(in, want, (size_t)len), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+
+/* Names wait for it however often a commit is tried; content of others does
+ * not. Then the daemon is killed, at once or after the file was mended. */
+START_TEST(a_name_is_never_committed_without_what_it_was_given_to)
+{
+	static const char *const names[] = {"name", "name", "linked"};
+	int way = _i % 3, status = 0;
+	bool mend = _i >= 3;
+	char pattern[PAGE_SIZE];
+	pid_t pid = fork();
+
+	if (!pid) {
+		work_beside_a_bad_file(way, mend);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	test_fs_check_volume();
+	test_fs_open(&t);
+	test_pattern(pattern, sizeof(pattern), 0, 1);
+	expect_content("other", "content", 7);
+	if (mend)
+		expect_content(names[way], pattern, sizeof(pattern));
+	if (!mend || way == 2)
+		expect_content("name", "old", 3);
+	else if (way == 1)
+		expect_content("bad", "old", 3);
 }
 END_TEST
 
@@ -584,6 +738,11 @@ Suite *test_suite(void)
 	tcase_add_test(tc, sync_tells_of_a_file_that_was_left_out);
 	tcase_add_test(tc, closing_tells_of_a_file_that_was_left_out);
 	tcase_add_test(tc, fsync_fails_even_if_the_error_was_told_to_another);
+	tcase_add_test(
+		tc, a_lost_page_fails_its_file_alone_until_it_is_written_again);
+	tcase_add_loop_test(
+		tc, a_name_is_never_committed_without_what_it_was_given_to, 0,
+		6);
 	tcase_add_test(tc,
 		       the_timer_tries_names_again_after_a_commit_that_failed);
 	tcase_add_test(tc,
