@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "memback.h"
@@ -1129,11 +1130,191 @@ START_TEST(random_mappings_are_as_in_the_model)
 }
 END_TEST
 
+/* ---- threads: scans, exits and closes while files are read and cut ---- */
+
+#define NR_TRACKERS 2
+#define NR_READERS 2
+#define PIDS 4 /* of each tracker */
+
+struct actor {
+	pthread_t thread;
+	u32 id;
+	u64 rounds;
+	struct rng rng;
+};
+
+static bool actors_stop;
+
+static bool acting(void)
+{
+	return !__atomic_load_n(&actors_stop, __ATOMIC_ACQUIRE);
+}
+
+static u32 random_descs(struct rng *rng, struct vma_desc *d, u32 max)
+{
+	u32 nr = (u32)rng_below(rng, max + 1);
+	u64 addr = 0;
+
+	for (u32 i = 0; i < nr; i++) {
+		u32 flags = rng_one_in(rng, 2) ? RW : VM_READ;
+		u64 len = rng_range(rng, 1, 20);
+
+		if (rng_one_in(rng, 8))
+			flags |= VM_LOCKED;
+		if (rng_one_in(rng, 4))
+			flags |= VM_SEQ_READ;
+		addr += rng_below(rng, 3);
+		d[i] = desc(addr, len, (u32)rng_below(rng, NR_FILES),
+			    rng_below(rng, 64), flags);
+		d[i].hints = rng_one_in(rng, 2);
+		addr += len;
+	}
+	return nr;
+}
+
+static void *tracker_main(void *arg)
+{
+	struct actor *a = arg;
+	struct vma_desc d[8];
+
+	for (u64 n = 0; n < a->rounds; n++) {
+		struct mm_key key = key_of(1 + a->id * PIDS +
+					   (u32)rng_below(&a->rng, PIDS));
+		u32 nr = random_descs(&a->rng, d, ARRAY_SIZE(d));
+
+		verify(!mm_update(mb.cache, &key, "thread", d, nr, NULL));
+		verify(!mm_update(mb.cache, &key, "thread", d, nr, NULL));
+		verify(mm_update_hints(mb.cache, &key, d, nr) == (long)nr);
+		if (rng_one_in(&a->rng, 4))
+			verify(nr == 0 || !mm_exit(mb.cache, &key));
+	}
+	return NULL;
+}
+
+static void *reader_main(void *arg)
+{
+	struct actor *a = arg;
+	u8 *bounce = aligned_alloc(PAGE_SIZE, CACHE_READ_MAX_PAGES * PAGE_SIZE);
+	struct vma_info info[4];
+
+	verify(bounce);
+	while (acting()) {
+		struct cache_read rd = {.bounce = bounce};
+		u32 i = (u32)rng_below(&a->rng, NR_FILES);
+		u64 pgoff = rng_below(&a->rng, 200);
+		u32 pid = 1 + (u32)rng_below(&a->rng, NR_TRACKERS * PIDS);
+
+		verify(cache_read(&files[i].f, pgoff << PAGE_SHIFT,
+				  rng_range(&a->rng, 1, 8) << PAGE_SHIFT,
+				  &rd) >= 0);
+		cache_read_done(mb.cache, &rd);
+		if (!mm_account_fault(&files[i].as, pid, &rd.fault))
+			mm_account_fill(&files[i].as, &rd.fault);
+		(void)rmap_snapshot(&files[i].as, pgoff, pgoff + 10, info,
+				    ARRAY_SIZE(info));
+	}
+	free(bounce);
+	return NULL;
+}
+
+static void *looker_main(void *arg)
+{
+	struct actor *a = arg;
+
+	while (acting()) {
+		struct vma_info *all;
+		struct mm_info *mms;
+		size_t nr;
+
+		verify(!mm_snapshot(mb.cache, NULL, &all, &nr));
+		for (size_t i = 1; i < nr; i++)
+			verify(all[i - 1].key.pid < all[i].key.pid ||
+			       all[i - 1].end <= all[i].start);
+		verify(!mm_list(mb.cache, &mms, &nr));
+		free(all);
+		free(mms);
+		(void)gauges();
+		if (rng_one_in(&a->rng, 16))
+			(void)cache_drop(mb.cache, NULL);
+	}
+	return NULL;
+}
+
+static void *cutter_main(void *arg)
+{
+	struct actor *a = arg;
+
+	while (acting())
+		verify(!cache_truncate(&files[2].as,
+				       rng_below(&a->rng, 200) << PAGE_SHIFT,
+				       NULL));
+	return NULL;
+}
+
+/* Files that go while the processes that mapped them are still known. */
+static void *closer_main(void *arg)
+{
+	struct actor *a = arg;
+
+	while (acting()) {
+		struct mm_key key = key_of(500 + (u32)rng_below(&a->rng, 3));
+		struct vma_desc d[] = {desc(0, 8, 0, 0, RW),
+				       desc(8, 8, 1, 0, RW | VM_LOCKED)};
+		struct memfile mf;
+
+		memfile_init(&mf, &mb, 99, 64);
+		verify(!cache_truncate(&mf.as, 64 << PAGE_SHIFT, NULL));
+		d[1].as = &mf.as;
+		d[1].file = &mf.f;
+		verify(!mm_update(mb.cache, &key, "closer", d, 2, NULL));
+		(void)cache_write(&mf.f, 0, page_buf, PAGE_SIZE, 0, NULL, NULL);
+		memfile_done(&mf);
+		if (rng_one_in(&a->rng, 3))
+			verify(!mm_exit(mb.cache, &key));
+	}
+	return NULL;
+}
+
+static void act(struct actor *a, u32 id, void *(*fn)(void *), u64 rounds)
+{
+	*a = (struct actor){.id = id, .rounds = rounds};
+	rng_init(&a->rng, 100 + id);
+	verify(!pthread_create(&a->thread, NULL, fn, a));
+}
+
+START_TEST(scans_run_while_files_are_read_cut_and_closed)
+{
+	struct actor trackers[NR_TRACKERS], others[NR_READERS + 3];
+	u32 n = 0;
+
+	for (u32 i = 0; i < NR_FILES; i++)
+		files[i].f.ra_mode = 0;
+	ck_assert_int_eq(cache_start(mb.cache), 0);
+	for (; n < NR_READERS; n++)
+		act(&others[n], 10 + n, reader_main, 0);
+	act(&others[n++], 20, looker_main, 0);
+	act(&others[n++], 21, cutter_main, 0);
+	act(&others[n++], 22, closer_main, 0);
+	for (u32 i = 0; i < NR_TRACKERS; i++)
+		act(&trackers[i], i, tracker_main, test_rounds(400));
+
+	for (u32 i = 0; i < NR_TRACKERS; i++)
+		(void)pthread_join(trackers[i].thread, NULL);
+	__atomic_store_n(&actors_stop, true, __ATOMIC_RELEASE);
+	for (u32 i = 0; i < n; i++)
+		(void)pthread_join(others[i].thread, NULL);
+	cache_stop(mb.cache);
+	mem_check(&mb);
+	ck_assert_uint_gt(counters().pgfill, 0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	TCase *tc;
 	Suite *s = test_suite_new("vma", &tc);
 	TCase *model = tcase_create("model, 128 pages");
+	TCase *threads = tcase_create("threads, 128 pages");
 	TCase *large = tcase_create("4096 pages");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -1169,6 +1350,11 @@ Suite *test_suite(void)
 	tcase_set_timeout(model, 120);
 	tcase_add_test(model, random_mappings_are_as_in_the_model);
 	suite_add_tcase(s, model);
+
+	tcase_add_checked_fixture(threads, setup_model, teardown);
+	tcase_set_timeout(threads, 120);
+	tcase_add_test(threads, scans_run_while_files_are_read_cut_and_closed);
+	suite_add_tcase(s, threads);
 
 	tcase_add_checked_fixture(large, setup_large, teardown);
 	tcase_add_test(large, readahead_follows_the_advice_of_who_maps);
