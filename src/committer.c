@@ -42,8 +42,9 @@ void committer_request(struct committer *c, struct commit_req *req)
 	mutex_lock(&c->lock);
 	c->requests++;
 	list_add_tail(&req->node, &c->waiting);
-	waitq_wake_one(&c->wake);
 	mutex_unlock(&c->lock);
+	/* only now, or it would wake to wait for the lock */
+	waitq_wake_one(&c->wake);
 }
 
 bool committer_ride(struct committer *c, struct commit_req *req)

@@ -11,6 +11,12 @@
 #include "list.h"
 #include "lock.h"
 
+/* A frame of the WAL: a header, then the page. */
+#define WAL_FRAME_HEADER 24
+/* Frames that are gathered. In all fewer bytes than the 128 KiB from which on
+ * SQLite's unix VFS needs several writes. */
+#define GATHER_BYTES (31 * (WAL_FRAME_HEADER + VFS_PAGE_SIZE))
+
 struct vfs_db {
 	/* constant */
 	char *path;
@@ -28,6 +34,14 @@ struct vfs_file {
 	sqlite3_file base;
 	struct vfs_db *db; /* NULL: neither meta.db nor its WAL */
 	bool wal;
+
+	/* of a WAL: what is still to be written, at gather_pos */
+	u8 *gather; /* GATHER_BYTES; NULL until it is needed */
+	int nr_gathered;
+	sqlite3_int64 gather_pos;
+	bool commit_frame;	  /* the last header was that of a commit */
+	sqlite3_int64 header_pos; /* where it stands */
+	sqlite3_int64 end;	  /* of the last frame that was appended */
 };
 
 static struct mutex dbs_lock;
@@ -158,10 +172,54 @@ static int verify_page(struct vfs_file *f, u8 *page)
 
 /* ---- methods of files ---- */
 
+static int write_lower(sqlite3_file *file, const void *buf, int len,
+		       sqlite3_int64 pos)
+{
+	sqlite3_file *low = lower(file);
+	struct vfs_file *f = file_of(file);
+	int rc = run_hook(f, VFS_WRITE, buf, len, pos);
+
+	if (rc != SQLITE_OK) {
+		(void)low->pMethods->xWrite(low, buf, len / 2, pos);
+		return rc;
+	}
+	rc = low->pMethods->xWrite(low, buf, len, pos);
+	if (rc == SQLITE_OK && f->db)
+		(void)__atomic_add_fetch(&f->db->bytes_written, (u64)len,
+					 __ATOMIC_RELAXED);
+	return rc;
+}
+
+/*
+ * SQLite writes a frame of the WAL in two pieces, header and page. They are
+ * gathered until the page of a commit frame comes, the one whose header says
+ * how large the database is then, or until anything else is done to the file:
+ * so a commit of a few pages is one write. Other connections look at frames
+ * only when the index of the WAL has them, which is after that page; by then
+ * they are written. A frame that could not be written fails the write that was
+ * to complete its commit.
+ */
+static int write_gathered(sqlite3_file *file)
+{
+	struct vfs_file *f = file_of(file);
+	int len = f->nr_gathered;
+
+	if (!len)
+		return SQLITE_OK;
+	f->nr_gathered = 0;
+	return note_failure(f,
+			    write_lower(file, f->gather, len, f->gather_pos));
+}
+
 static int shim_close(sqlite3_file *file)
 {
 	sqlite3_file *low = lower(file);
+	struct vfs_file *f = file_of(file);
 
+	/* What is left belongs to no commit. */
+	free(f->gather);
+	f->gather = NULL;
+	f->nr_gathered = 0;
 	return low->pMethods ? low->pMethods->xClose(low) : SQLITE_OK;
 }
 
@@ -184,8 +242,10 @@ static int check_cut(sqlite3_file *file, sqlite3_int64 pos)
 static int read_lower(sqlite3_file *file, void *buf, int len, sqlite3_int64 pos)
 {
 	sqlite3_file *low = lower(file);
-	int rc = run_hook(file_of(file), VFS_READ, NULL, len, pos);
+	int rc = write_gathered(file);
 
+	if (rc == SQLITE_OK)
+		rc = run_hook(file_of(file), VFS_READ, NULL, len, pos);
 	return rc != SQLITE_OK ? rc : low->pMethods->xRead(low, buf, len, pos);
 }
 
@@ -223,21 +283,70 @@ static int shim_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 pos)
 	return rc == SQLITE_OK ? verify_page(f, buf) : rc;
 }
 
-static int write_lower(sqlite3_file *file, const void *buf, int len,
+/* Is the 24 byte piece a frame's header? Then: of a commit? */
+static bool is_commit_header(const void *buf)
+{
+	const u8 *db_size = (const u8 *)buf + 4;
+
+	return db_size[0] | db_size[1] | db_size[2] | db_size[3];
+}
+
+static void note_frame(struct vfs_file *f, const void *buf, int len,
 		       sqlite3_int64 pos)
 {
-	sqlite3_file *low = lower(file);
-	struct vfs_file *f = file_of(file);
-	int rc = run_hook(f, VFS_WRITE, buf, len, pos);
-
-	if (rc != SQLITE_OK) {
-		(void)low->pMethods->xWrite(low, buf, len / 2, pos);
-		return rc;
+	if (len == WAL_FRAME_HEADER) {
+		f->commit_frame = is_commit_header(buf);
+		f->header_pos = pos;
+	} else if (len != VFS_PAGE_SIZE) {
+		f->end = pos + len; /* the WAL begins anew */
+	} else if (pos == f->header_pos + WAL_FRAME_HEADER) {
+		f->end = pos + len;
 	}
-	rc = low->pMethods->xWrite(low, buf, len, pos);
-	if (rc == SQLITE_OK && f->db)
-		(void)__atomic_add_fetch(&f->db->bytes_written, (u64)len,
-					 __ATOMIC_RELAXED);
+}
+
+/* Of frames that were written already, headers may be written again, with new
+ * sums, and no page then follows. */
+static bool can_gather(const struct vfs_file *f, int len, sqlite3_int64 pos)
+{
+	return len == VFS_PAGE_SIZE ||
+	       (len == WAL_FRAME_HEADER && pos >= f->end);
+}
+
+/* Return: whether @buf was added to what is gathered. */
+static bool gather(struct vfs_file *f, const void *buf, int len,
+		   sqlite3_int64 pos)
+{
+	if (!can_gather(f, len, pos))
+		return false;
+	if (f->nr_gathered && pos != f->gather_pos + f->nr_gathered)
+		return false;
+	if (!f->gather)
+		f->gather = malloc(GATHER_BYTES);
+	if (!f->gather || f->nr_gathered + len > GATHER_BYTES)
+		return false;
+
+	if (!f->nr_gathered)
+		f->gather_pos = pos;
+	memcpy(f->gather + f->nr_gathered, buf, (size_t)len);
+	f->nr_gathered += len;
+	return true;
+}
+
+static int write_wal(sqlite3_file *file, const void *buf, int len,
+		     sqlite3_int64 pos)
+{
+	struct vfs_file *f = file_of(file);
+	int rc = SQLITE_OK;
+
+	note_frame(f, buf, len, pos);
+	if (!gather(f, buf, len, pos)) {
+		rc = write_gathered(file);
+		if (rc == SQLITE_OK && !gather(f, buf, len, pos))
+			return note_failure(f,
+					    write_lower(file, buf, len, pos));
+	}
+	if (rc == SQLITE_OK && len == VFS_PAGE_SIZE && f->commit_frame)
+		rc = write_gathered(file);
 	return rc;
 }
 
@@ -249,6 +358,8 @@ static int shim_write(sqlite3_file *file, const void *buf, int len,
 
 	if (shut(f))
 		return SQLITE_IOERR_WRITE;
+	if (f->db && f->wal)
+		return write_wal(file, buf, len, pos);
 	if (is_main(f) && len == VFS_PAGE_SIZE) {
 		memcpy(page, buf, VFS_PAGE_SIZE);
 		vfs_page_sum(page, page + VFS_PAGE_SIZE - VFS_RESERVED);
@@ -265,7 +376,9 @@ static int shim_truncate(sqlite3_file *file, sqlite3_int64 size)
 
 	if (shut(f))
 		return SQLITE_IOERR_TRUNCATE;
-	rc = run_hook(f, VFS_TRUNCATE, NULL, 0, size);
+	rc = write_gathered(file);
+	if (rc == SQLITE_OK)
+		rc = run_hook(f, VFS_TRUNCATE, NULL, 0, size);
 	if (rc == SQLITE_OK)
 		rc = low->pMethods->xTruncate(low, size);
 	return note_failure(f, rc);
@@ -279,7 +392,9 @@ static int shim_sync(sqlite3_file *file, int flags)
 
 	if (shut(f))
 		return SQLITE_IOERR_FSYNC;
-	rc = run_hook(f, VFS_SYNC, NULL, 0, 0);
+	rc = write_gathered(file);
+	if (rc == SQLITE_OK)
+		rc = run_hook(f, VFS_SYNC, NULL, 0, 0);
 	if (rc == SQLITE_OK)
 		rc = low->pMethods->xSync(low, flags);
 	/* A sync that found the host full has lost pages like any other. */
@@ -288,6 +403,10 @@ static int shim_sync(sqlite3_file *file, int flags)
 
 static int shim_file_size(sqlite3_file *file, sqlite3_int64 *size)
 {
+	int rc = write_gathered(file);
+
+	if (rc != SQLITE_OK)
+		return rc;
 	return lower(file)->pMethods->xFileSize(lower(file), size);
 }
 
@@ -392,6 +511,11 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file,
 
 	f->base.pMethods = NULL;
 	f->db = NULL;
+	f->gather = NULL;
+	f->nr_gathered = 0;
+	f->commit_frame = false;
+	f->header_pos = -1;
+	f->end = 0;
 	f->wal = (flags & SQLITE_OPEN_WAL) != 0;
 	if (flags & SQLITE_OPEN_WAL)
 		f->db = find_db(sqlite3_filename_database(name));

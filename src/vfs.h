@@ -3,8 +3,9 @@
  * The SQLite VFS "foliofs": a shim over the platform's own, for meta.db.
  *
  * It keeps a checksum in the last 8 bytes of each page of meta.db, in the form
- * of SQLite's cksumvfs; makes failures of meta.db and its WAL final; counts
- * bytes; and lets a test see each operation and fail it.
+ * of SQLite's cksumvfs; makes failures of meta.db and its WAL final; gathers
+ * the frames of a commit for one write; counts bytes; and lets a test see each
+ * operation and fail it.
  *
  * Checksums: written when a page goes to meta.db, which in WAL mode is at a
  * checkpoint; verified when a page is read from there: a mismatch is

@@ -168,7 +168,7 @@ START_TEST(a_database_that_cannot_be_written_or_synced_is_never_trusted_again)
 	hook.code = SQLITE_IOERR_WRITE;
 	while (fail_a_commit(nth, true))
 		nth++;
-	ck_assert_uint_gt(nth, 3);
+	ck_assert_uint_ge(nth, 3); /* the gathered write, the sync */
 }
 END_TEST
 
@@ -180,7 +180,7 @@ START_TEST(a_host_that_is_full_for_the_database_is_no_end)
 	hook.code = SQLITE_FULL;
 	while (fail_a_commit(nth, false))
 		nth++;
-	ck_assert_uint_gt(nth, 2);
+	ck_assert_uint_ge(nth, 2);
 }
 END_TEST
 
