@@ -23,18 +23,13 @@ void committer_want(struct committer *c)
 	mutex_unlock(&c->lock);
 }
 
-void committer_poke(struct committer *c)
+void committer_set_secs(struct committer *c, u32 secs)
 {
 	mutex_lock(&c->lock);
+	__atomic_store_n(&c->secs, secs, __ATOMIC_RELAXED);
 	c->poked = true;
 	waitq_wake_one(&c->wake);
 	mutex_unlock(&c->lock);
-}
-
-void committer_set_secs(struct committer *c, u32 secs)
-{
-	__atomic_store_n(&c->secs, secs, __ATOMIC_RELAXED);
-	committer_poke(c);
 }
 
 void committer_request(struct committer *c, struct commit_req *req)
@@ -348,6 +343,21 @@ static u64 next_due(struct fs *fs)
 	return first + secs * NSEC_PER_SEC;
 }
 
+/*
+ * Until when to sleep, with nothing due before @due. The first change does not
+ * wake the thread to set the timer, which would be one wake too many for each
+ * write and fsync: it sleeps no longer than the timer lasts, and what has come
+ * meanwhile is due no sooner than that.
+ */
+static u64 sleep_until(const struct committer *c, u64 due)
+{
+	u32 secs = __atomic_load_n(&c->secs, __ATOMIC_RELAXED);
+
+	if (due != UINT64_MAX || !secs || fs_readonly(c->fs))
+		return due;
+	return mono_ns() + secs * NSEC_PER_SEC;
+}
+
 /* Is there a commit to be made, and which? If not, until when to wait. */
 static bool look_for_work(struct committer *c, u64 due,
 			  enum commit_scope *ret_scope, u64 *ret_until)
@@ -358,7 +368,7 @@ static bool look_for_work(struct committer *c, u64 due,
 		due = 0;
 	if (due != UINT64_MAX)
 		due = max(due, c->retry_ns);
-	*ret_until = due;
+	*ret_until = sleep_until(c, due);
 	*ret_scope = scope_asked_for(c);
 	if (c->stop)
 		*ret_scope = COMMIT_ALL;

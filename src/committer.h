@@ -78,7 +78,7 @@ struct committer {
 	u64 inflight;		  /* its epoch, 0: none */
 	u64 ended_nr;		  /* commits ended, well or not */
 	bool want;		  /* commit soon */
-	bool poked;		  /* the timer's base changed */
+	bool poked;		  /* the timer's length changed */
 	bool stop, stopped;
 	int last_err; /* of the last commit */
 	u64 retry_ns; /* after an error nothing by itself before this */
@@ -101,8 +101,6 @@ void committer_done(struct committer *c);
 
 /* Ask for a commit of COMMIT_UNASKED. Never waits, any lock may be held. */
 void committer_want(struct committer *c);
-/* The first change since a commit came: the timer starts. */
-void committer_poke(struct committer *c);
 void committer_set_secs(struct committer *c, u32 secs);
 
 /* Wait until a commit asked for now has ended, at most until @deadline_ns. */

@@ -77,6 +77,7 @@ static int find_pages(struct move *mv)
 	if (err)
 		return err;
 
+	err = meta_reader_hold(r);
 	while (!err && mv->nr < INLINE_MAX &&
 	       range_set_next(&mv->inode->inlined, pgoff, &start, &last)) {
 		pgoff = max(pgoff, start);

@@ -98,6 +98,9 @@ int meta_errno(int sqlite_rc);
 
 /* ---- reading ---- */
 int meta_reader_get(struct meta *m, struct meta_reader **ret);
+/* All look-ups until meta_reader_put() see one state, as many at once are
+ * cheaper: for short runs of them, since checkpoints stop there. */
+int meta_reader_hold(struct meta_reader *r);
 void meta_reader_put(struct meta_reader *r);
 
 int meta_inode_get(struct meta_reader *r, u64 ino, struct inode_row *ret);

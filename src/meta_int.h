@@ -28,6 +28,7 @@
 	X(SUPER_PUT, "INSERT INTO super VALUES(1,?1,?2,?3,?4,?5,?6,?7,?8,?9,"  \
 		     "?10,?11)")                                               \
 	X(BEGIN, "BEGIN IMMEDIATE")                                            \
+	X(BEGIN_READ, "BEGIN")                                                 \
 	X(COMMIT, "COMMIT")                                                    \
 	X(ROLLBACK, "ROLLBACK")                                                \
 	X(INODE_GET, "SELECT " INODE_COLUMNS " FROM inode WHERE ino=?1")       \

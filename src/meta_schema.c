@@ -657,11 +657,26 @@ int meta_reader_get(struct meta *m, struct meta_reader **ret)
 	return 0;
 }
 
+static int run_reader(struct meta_reader *r, enum meta_stmt id)
+{
+	sqlite3_stmt *s;
+	int err = conn_stmt(&r->conn, id, &s);
+
+	return err ? err : stmt_run(s);
+}
+
+int meta_reader_hold(struct meta_reader *r)
+{
+	return run_reader(r, STMT_BEGIN_READ);
+}
+
 /* The one used last comes first: its page cache is warm. */
 void meta_reader_put(struct meta_reader *r)
 {
 	struct meta *m = r->meta;
 
+	if (!sqlite3_get_autocommit(r->conn.db))
+		(void)run_reader(r, STMT_ROLLBACK);
 	mutex_lock(&m->lock);
 	list_add(&r->node, &m->idle);
 	waitq_wake_one(&m->reader_freed);

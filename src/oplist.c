@@ -76,7 +76,6 @@ static void start_timer(struct oplist *l)
 	l->timer_ns = mono_ns();
 	if (!l->oldest_ns)
 		l->oldest_ns = l->timer_ns;
-	committer_poke(&l->fs->committer);
 }
 
 static void append(struct oplist *l, struct op *op)
