@@ -277,8 +277,10 @@ int cache_set_knob(struct cache *c, enum cache_knob knob, u64 value)
 		return -EINVAL;
 
 	atomic_set(&c->knobs[knob], value);
-	if (knob == KNOB_cache_size)
+	if (knob == KNOB_cache_size) {
+		rmap_limit_mlocked(c);
 		reclaim_to_limit(c);
+	}
 	return 0;
 }
 

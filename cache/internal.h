@@ -729,6 +729,9 @@ void rmap_page_remove(struct page *p);
 /* i_mmap has changed over [first, last]: look at the pages there again.
  * Context: as for lock_page(), of no page. */
 void rmap_refresh(struct address_space *as, u64 first, u64 last);
+/* The budget is another one: so is how many mlocked pages are kept. Context: as
+ * for lock_page(), of no page. */
+void rmap_limit_mlocked(struct cache *c);
 /* @p is about to be reclaimed: is it to be spared, since somebody works with a
  * mapping of it? Once. Context: page locked. */
 bool rmap_spare(struct page *p);

@@ -26,7 +26,10 @@
  * as the distance of a refault is (workingset.c): fewer than the cache has, or
  * everything else has been replaced since then.
  *
- * An mlocked page does not go at all; it is on the unevictable list.
+ * An mlocked page does not go at all; it is on the unevictable list. But only
+ * three quarters of the frames are given to such pages: a process may lock more
+ * than there is, and others have to get on as well. What is locked beyond that
+ * goes like any other page; the kernel has the copy that mlock() promises.
  */
 #include "config.h"
 
@@ -59,6 +62,17 @@ static bool is_mlocked(const struct address_space *as, u64 pgoff)
 {
 	return atomic_read(&as->nr_locked_vmas) &&
 	       (flags_over(as, pgoff, VM_LOCKED) & VM_LOCKED);
+}
+
+/* Context: tree_lock. */
+static bool is_kept(const struct page *p)
+{
+	const struct address_space *as = p->mapping;
+	const struct cache *c = as->cache;
+	u64 others = atomic_read(&c->nr_mlocked) - page_test(p, PG_MLOCKED);
+
+	return is_mlocked(as, p->index) &&
+	       others < (u64)frames_limit(c) / 4 * 3;
 }
 
 static u64 count_vmas(const struct address_space *as, u64 first, u64 last)
@@ -115,7 +129,7 @@ void rmap_page_install(struct page *p)
 	if (likely(!mapping_mapped(as)))
 		return;
 	set_mapped(p, first_vma(as, p->index) != NULL);
-	(void)set_mlocked(p, is_mlocked(as, p->index));
+	(void)set_mlocked(p, is_kept(p));
 }
 
 void rmap_page_remove(struct page *p)
@@ -147,7 +161,7 @@ static u32 refresh_gang(struct address_space *as, u64 *next, u64 last,
 			continue;
 		p = frame_page(as->cache, entry_value(entry[i]));
 		set_mapped(p, first_vma(as, index[i]) != NULL);
-		if (!set_mlocked(p, is_mlocked(as, index[i])))
+		if (!set_mlocked(p, is_kept(p)))
 			continue;
 		get_page(p);
 		ret_moved[(*ret_nr)++] = p;
@@ -175,6 +189,15 @@ void rmap_refresh(struct address_space *as, u64 first, u64 last)
 			put_page(c, moved[i]);
 		}
 	} while (nr == REFRESH_GANG);
+}
+
+void rmap_limit_mlocked(struct cache *c)
+{
+	struct address_space *as = NULL;
+
+	while ((as = next_file(c, as)))
+		if (atomic_read(&as->nr_locked_vmas))
+			rmap_refresh(as, 0, PGOFF_MAX);
 }
 
 /* ---- what the rest of the cache asks ---- */
@@ -292,7 +315,7 @@ size_t rmap_snapshot(struct address_space *as, u64 first, u64 last,
 	return copy.nr;
 }
 
-/* ---- faults ---- */
+/* ---- faults. Context: tree_lock, which keeps the vma, its mm and file ---- */
 
 static struct vma *find_faulted(struct address_space *as, u32 pid,
 				const struct read_fault *fault)
@@ -340,7 +363,7 @@ bool mm_account_fault(struct address_space *as, u32 pid,
 
 	if (!mapping_mapped(as) || !fault->nr)
 		return false;
-	down_read(&c->mms.lock);
+	mutex_lock(&as->tree_lock);
 	v = find_faulted(as, pid, fault);
 	if (v) {
 		count_inc(c, pgfault);
@@ -350,7 +373,7 @@ bool mm_account_fault(struct address_space *as, u32 pid,
 		else
 			count_minor(as, v);
 	}
-	up_read(&c->mms.lock);
+	mutex_unlock(&as->tree_lock);
 	return v != NULL;
 }
 
@@ -371,7 +394,7 @@ void rmap_page_check(const struct page *p)
 	const struct address_space *as = p->mapping;
 
 	verify(page_test(p, PG_MAPPED) == (first_vma(as, p->index) != NULL));
-	verify(page_test(p, PG_MLOCKED) == is_mlocked(as, p->index));
+	verify(!page_test(p, PG_MLOCKED) || is_mlocked(as, p->index));
 }
 
 u64 rmap_check(struct address_space *as)

@@ -42,7 +42,7 @@ enum vma_mark {
 	VMA_SAME,    /* as the scan shows it */
 	VMA_GONE,    /* not */
 	VMA_CLAIMED, /* GONE, and another has its counters */
-	VMA_FRESH,   /* new, or locked now or not any more: look at its pages */
+	VMA_FRESH,   /* look at its pages: new, or locked now or not any more */
 };
 
 /* A process may have 65530 mappings, and there may be many processes. */
@@ -174,7 +174,9 @@ static void set_file(struct vma *v, struct file *file)
 		list_del(&v->link);
 		(void)atomic_add(&v->file->nr_vmas, -1);
 	}
+	mutex_lock(&v->as->tree_lock); /* mm_account_fault() looks */
 	v->file = file;
+	mutex_unlock(&v->as->tree_lock);
 	if (file) {
 		list_add_tail(&v->link, &file->vmas);
 		(void)atomic_add(&file->nr_vmas, 1);
@@ -194,9 +196,9 @@ static void link_vma(struct vma *v, struct file *file)
 	rb_insert(&v->mm->vmas, &v->node, parent, link, NULL);
 	v->mm->nr_vmas++;
 	(void)atomic_add(&v->as->cache->mms.nr_vmas, 1);
-	link_rmap(v);
 	list_init(&v->link);
 	v->file = NULL;
+	link_rmap(v);
 	set_file(v, file);
 }
 
@@ -207,6 +209,22 @@ static void unlink_vma(struct vma *v)
 	rb_erase(&v->mm->vmas, &v->node, NULL);
 	v->mm->nr_vmas--;
 	(void)atomic_add(&v->as->cache->mms.nr_vmas, -1);
+}
+
+/*
+ * Whether it makes no difference to any page if @v, which is not in the trees,
+ * comes or has gone: as when many processes map the same. Of one that is to be
+ * gone as well this may be true too; it is not when that goes in turn.
+ */
+static bool is_covered(const struct vma *v)
+{
+	struct interval_node *i;
+
+	interval_tree_for_each (i, &v->as->i_mmap, v->rmap.start, v->rmap.start)
+		if (i->last >= v->rmap.last &&
+		    !(v->flags & ~rmap_vma(i)->flags & VM_LOCKED))
+			return true;
+	return false;
 }
 
 static void link_mm(struct cache *c, struct mm *mm)
@@ -528,13 +546,17 @@ static void find_moved(struct update *u)
 	}
 }
 
-/* Its pages are to be looked at again: keep the address_space until then. */
+/* If its pages are to be looked at again, keep the address_space until then. */
 static void bury(struct update *u, struct vma *v)
 {
 	unlink_vma(v);
+	u->change.nr_removed++;
+	if (is_covered(v)) {
+		free_vma(u->cache, v);
+		return;
+	}
 	file_get(v->as);
 	list_add_tail(&v->link, &u->dead);
-	u->change.nr_removed++;
 }
 
 static void bury_gone(struct update *u)
@@ -556,7 +578,7 @@ static void link_fresh(struct update *u)
 
 	list_for_each_entry_safe (v, tmp, &u->fresh, link) {
 		list_del(&v->link);
-		v->mark = VMA_FRESH;
+		v->mark = is_covered(v) ? VMA_SAME : VMA_FRESH;
 		link_vma(v, v->file);
 	}
 }

@@ -311,7 +311,7 @@ struct cache_counters {
 	X(metadata_bytes, "inodes, names, operations and SQLite, bytes")  \
 	X(nr_address_spaces, "files the cache knows")                     \
 	X(nr_mapped, "pages in frames that some process maps")            \
-	X(nr_mlock, "pages in frames that some process has locked")       \
+	X(nr_mlock, "pages kept because a process has locked them")       \
 	X(nr_mms, "processes known to map files")                         \
 	X(nr_vmas, "mappings known of all processes")
 

@@ -38,7 +38,8 @@
  * LOCK_PAGE or a later rank held, unless it says otherwise. LOCK_MM guards the
  * tables. What hangs in an i_mmap changes under LOCK_MM and the file's
  * tree_lock both, so that either will do to look: request threads (reclaim,
- * readahead, new pages) look under tree_lock, and so never wait for a scan.
+ * readahead, new pages, faults) look under tree_lock, and so never wait for a
+ * scan.
  * cache/vma.c has the rest of the argument.
  *
  * Errors: 0 or -errno. Units: addresses in bytes, pgoff and nr in pages.
@@ -95,13 +96,13 @@ struct vma {
 	/* LOCK_MM and tree_lock to change, either to look */
 	struct interval_node rmap; /* as->i_mmap; start, last: pages */
 	u32 flags;		   /* enum vm_flags */
+	struct file *file;	   /* it came through; NULL: not known */
 
 	u8 mark; /* of the update under way: LOCK_MM_UPDATE */
 
 	/* LOCK_MM */
 	struct rb_node node;   /* mm->vmas */
-	struct file *file;     /* it came through; NULL: not known */
-	struct list_head link; /* of file->vmas, or empty */
+	struct list_head link; /* of file->vmas, or empty; of an update */
 	u64 nr_private;	       /* pages that MAP_PRIVATE copied */
 
 	/* atomic */
@@ -127,9 +128,9 @@ struct mm_change {
 
 /*
  * The process @key, called @comm, maps exactly descs[0..@nr), which ascend by
- * address and do not overlap. Only mappings of files of this cache; each
- * address_space and file named must stay during the call, as must nothing
- * else. Another process with that pid is gone then.
+ * address and do not overlap: mappings of files of this cache alone. The caller
+ * sees to it that the address_spaces and files named there stay during the
+ * call. Another process with that pid is gone then.
  *
  * A mapping that is as it was (address, length, page, file) stays as it is: the
  * same struct vma. Others are new, but have the counters of those whose place
@@ -177,6 +178,7 @@ int mm_exit(struct cache *cache, const struct mm_key *key);
  * to come from the volume or from a slot (from a slot is what it counts as if
  * both did). It is counted in the lowest vma by page that the process has
  * there, in that one's mm, address_space, open file, and in the cache.
+ * Context: does not sleep, waits for no scan; O(log n + k) of who maps it.
  * Return: false: no mapping is known, nothing was counted.
  */
 bool mm_account_fault(struct address_space *as, u32 pid,

@@ -571,7 +571,7 @@ START_TEST(mlocked_pages_stay_until_the_last_lock_is_gone)
 }
 END_TEST
 
-START_TEST(with_every_frame_mlocked_reads_and_writes_go_on)
+START_TEST(who_locks_more_than_there_is_leaves_a_quarter_to_others)
 {
 	struct vma_desc d = desc(10, 200, 0, 0, RW | VM_LOCKED);
 
@@ -579,14 +579,34 @@ START_TEST(with_every_frame_mlocked_reads_and_writes_go_on)
 	(void)update(1, &d, 1);
 	read_through(0, 0, 200);
 	mem_check(&mb);
+	ck_assert_uint_gt(gauges().nr_mlock, 32);
+	ck_assert_uint_le(gauges().nr_mlock, 48);
 	read_through(1, 0, 100);
-	ck_assert_uint_gt(counters().bounce_read, 0);
+	ck_assert_uint_eq(counters().bounce_read, 0);
 	for (u64 i = 0; i < 100; i++)
 		ck_assert_int_eq(cache_write(&files[2].f, i << PAGE_SHIFT,
 					     page_buf, PAGE_SIZE, 0, NULL,
 					     NULL),
 				 PAGE_SIZE);
 	mem_check(&mb);
+}
+END_TEST
+
+START_TEST(a_smaller_budget_is_kept_with_everything_mlocked)
+{
+	struct vma_desc d = desc(10, 1000, 0, 0, RW | VM_LOCKED);
+	struct cache_gauges g;
+
+	(void)update(1, &d, 1);
+	read_through(0, 0, 1000);
+	ck_assert_uint_eq(gauges().nr_mlock, 1000);
+	ck_assert_int_eq(
+		cache_set_knob(mb.cache, KNOB_cache_size, 128 * PAGE_SIZE), 0);
+	mem_check(&mb);
+	g = gauges();
+	ck_assert_uint_le(g.nr_file_pages, g.nr_frames);
+	ck_assert_uint_le(g.nr_mlock, 96);
+	ck_assert_uint_gt(g.nr_mlock, 0);
 }
 END_TEST
 
@@ -1335,7 +1355,8 @@ Suite *test_suite(void)
 		       a_page_that_was_swapped_out_is_a_major_fault_from_swap);
 	tcase_add_test(tc, mapped_pages_are_counted_as_they_come_and_go);
 	tcase_add_test(tc, mlocked_pages_stay_until_the_last_lock_is_gone);
-	tcase_add_test(tc, with_every_frame_mlocked_reads_and_writes_go_on);
+	tcase_add_test(tc,
+		       who_locks_more_than_there_is_leaves_a_quarter_to_others);
 	tcase_add_test(tc, a_pinned_file_stays_so_whatever_is_locked_in_it);
 	tcase_add_test(
 		tc,
@@ -1357,6 +1378,7 @@ Suite *test_suite(void)
 	suite_add_tcase(s, threads);
 
 	tcase_add_checked_fixture(large, setup_large, teardown);
+	tcase_add_test(large, a_smaller_budget_is_kept_with_everything_mlocked);
 	tcase_add_test(large, readahead_follows_the_advice_of_who_maps);
 	suite_add_tcase(s, large);
 	return s;
