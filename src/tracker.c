@@ -219,24 +219,32 @@ static bool anyone_waits(struct tracker *t)
 	return any;
 }
 
+static struct tracker_wait *take_wait(struct tracker *t,
+				      struct list_head *waits)
+{
+	struct tracker_wait *wait = NULL;
+
+	mutex_lock(&t->lock);
+	if (!list_empty(waits)) {
+		wait = list_first_entry(waits, struct tracker_wait, node);
+		list_del(&wait->node);
+	}
+	mutex_unlock(&t->lock);
+	return wait;
+}
+
 /* Those who wait now have what is looked at from now on. */
 static void serve_waits(struct tracker *t)
 {
-	struct tracker_wait *wait, *next;
-	struct list_head waits;
+	struct tracker_wait *wait;
 
-	list_init(&waits);
 	mutex_lock(&t->lock);
-	list_splice_tail(&t->waits, &waits);
+	list_splice_tail(&t->waits, &t->served);
 	mutex_unlock(&t->lock);
-	if (list_empty(&waits))
-		return;
 
 	tasks_full_scan(t);
-	list_for_each_entry_safe (wait, next, &waits, node) {
-		list_del(&wait->node);
+	while ((wait = take_wait(t, &t->served)) != NULL)
 		hints_wait(t, wait);
-	}
 }
 
 static u64 run_tracker(struct tracker *t)
@@ -334,14 +342,12 @@ void tracker_sync(struct tracker *t, struct tracker_wait *wait)
 /* Whoever still waits at the end has what is known. */
 static void release_waits(struct tracker *t)
 {
-	struct tracker_wait *wait, *next;
+	struct tracker_wait *wait;
 
-	list_for_each_entry_safe (wait, next, &t->waits, node) {
-		list_del(&wait->node);
+	while ((wait = take_wait(t, &t->served)) != NULL ||
+	       (wait = take_wait(t, &t->waits)) != NULL)
 		wait->fn(wait);
-	}
-	while (hints_step(t))
-		;
+	hints_drop(t);
 }
 
 /* ---- beginning and end ---- */
@@ -382,6 +388,7 @@ int tracker_new(const struct tracker_config *cfg, struct tracker **ret)
 	mutex_init(&t->lock, LOCK_LEAF, "tracker");
 	waitq_init(&t->hints_wake);
 	list_init(&t->waits);
+	list_init(&t->served);
 	list_init(&t->hint_jobs);
 	for (size_t i = 0; i < TASK_BUCKETS; i++)
 		list_init(&t->buckets[i]);
@@ -401,9 +408,9 @@ int tracker_new(const struct tracker_config *cfg, struct tracker **ret)
 
 void tracker_free(struct tracker *t)
 {
-	if (!t)
+	if (!t || t->abandoned)
 		return;
-	assert(!t->started);
+	assert(!t->main.running && !t->hints.running);
 	release_waits(t);
 	tasks_free(t);
 	if (t->attached)
@@ -433,40 +440,90 @@ int tracker_attach(struct tracker *t, const char *root,
 	return 0;
 }
 
+static int start_thread(struct tracker *t, struct tracker_thread *thread,
+			void *(*fn)(void *), const char *name)
+{
+	int err = pthread_create(&thread->thread, NULL, fn, t);
+
+	if (err)
+		return -err;
+	(void)pthread_setname_np(thread->thread, name);
+	thread->running = true;
+	return 0;
+}
+
 int tracker_start(struct tracker *t)
 {
 	int err;
 
-	assert(t->attached && !t->started);
-	err = pthread_create(&t->thread, NULL, tracker_main, t);
+	assert(t->attached && !t->main.running);
+	err = start_thread(t, &t->main, tracker_main, "tracker");
+	if (!err)
+		err = start_thread(t, &t->hints, hints_main, "tracker-smaps");
 	if (err)
-		return -err;
-	(void)pthread_setname_np(t->thread, "tracker");
-	t->started = true;
-
-	err = pthread_create(&t->hints_thread, NULL, hints_main, t);
-	if (err) {
-		t->hints_thread = t->thread;
 		tracker_stop(t);
-		return -err;
+	return err;
+}
+
+void tracker_go_out(struct tracker_thread *thread)
+{
+	__atomic_store_n(&thread->presence, OUTSIDE, __ATOMIC_RELEASE);
+}
+
+void tracker_come_back(struct tracker_thread *thread)
+{
+	u32 presence = OUTSIDE;
+
+	if (__atomic_compare_exchange_n(&thread->presence, &presence, PRESENT,
+					false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE))
+		return;
+	for (;;)
+		(void)pause();
+}
+
+static bool abandon(struct tracker_thread *thread)
+{
+	u32 presence = OUTSIDE;
+
+	return __atomic_compare_exchange_n(&thread->presence, &presence,
+					   ABANDONED, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_ACQUIRE);
+}
+
+/* One that is not outside comes to its end by itself. */
+static void join_thread(struct tracker *t, struct tracker_thread *thread,
+			const struct timespec *until)
+{
+	if (!thread->running)
+		return;
+	thread->running = false;
+	if (!pthread_timedjoin_np(thread->thread, NULL, until))
+		return;
+	if (abandon(thread)) {
+		(void)pthread_detach(thread->thread);
+		t->abandoned = true;
+	} else {
+		(void)pthread_join(thread->thread, NULL);
 	}
-	(void)pthread_setname_np(t->hints_thread, "tracker-smaps");
-	return 0;
 }
 
 void tracker_stop(struct tracker *t)
 {
+	struct timespec until;
+
+	if (!t)
+		return;
 	mutex_lock(&t->lock);
 	t->stopping = true;
 	waitq_wake_all(&t->hints_wake);
 	mutex_unlock(&t->lock);
 	wake(t);
-	if (t->started) {
-		(void)pthread_join(t->thread, NULL);
-		if (!pthread_equal(t->hints_thread, t->thread))
-			(void)pthread_join(t->hints_thread, NULL);
-	}
-	t->started = false;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += TRACKER_STOP_MS / 1000;
+	join_thread(t, &t->main, &until);
+	join_thread(t, &t->hints, &until);
 	release_waits(t);
 }
 

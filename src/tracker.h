@@ -108,7 +108,12 @@ int tracker_attach(struct tracker *t, const char *root,
 /* Start the threads. Without them tracker_run() does the work: tests. */
 int tracker_start(struct tracker *t);
 
-/* End them; who waits is called. */
+/*
+ * End them; who waits is called. A thread that still waits for some process's
+ * memory map after TRACKER_STOP_MS is left behind, and will do nothing any
+ * more; tracker_free() then leaves it the memory.
+ */
+#define TRACKER_STOP_MS 2000
 void tracker_stop(struct tracker *t);
 
 /* Do what is due. Return: when there is more to do, UINT64_MAX: never. */

@@ -95,9 +95,11 @@ static void look_at_smaps(struct tracker *t, const struct hint_job *job)
 
 	if (proc_open(&t->procfs, job->pid, &proc))
 		return;
+	tracker_go_out(&t->hints);
 	err = proc.start_time == job->start_time
 		      ? proc_hints(&t->procfs, &proc, &hints, &nr)
 		      : -ESRCH;
+	tracker_come_back(&t->hints);
 	if (!err && nr)
 		t->cfg.ops->hints(t->cfg.arg, &proc, hints, nr);
 	if (err == -EACCES || err == -EPERM)
@@ -149,6 +151,20 @@ bool hints_step(struct tracker *t)
 	if (job)
 		(void)do_job(t, job);
 	return job;
+}
+
+void hints_drop(struct tracker *t)
+{
+	struct hint_job *job;
+
+	do {
+		mutex_lock(&t->lock);
+		job = take_job_locked(t);
+		mutex_unlock(&t->lock);
+		if (job && job->wait)
+			job->wait->fn(job->wait);
+		free(job);
+	} while (job);
 }
 
 /* Somebody waits for one of the jobs, and so for all before it. */

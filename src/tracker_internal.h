@@ -83,11 +83,24 @@ struct task {
 	u32 nr_pending;
 };
 
+/* Whether a thread may be stuck in /proc. Only there can it be left behind. */
+enum presence {
+	PRESENT,
+	OUTSIDE,
+	ABANDONED, /* it must not come back */
+};
+
+struct tracker_thread {
+	pthread_t thread;
+	bool running;
+	u32 presence; /* atomic */
+};
+
 struct tracker {
 	/* constant */
 	struct tracker_config cfg;
-	pthread_t thread, hints_thread;
-	bool started;
+	struct tracker_thread main, hints;
+	bool abandoned; /* a thread still has the memory */
 	int epoll_fd, wake_fd;
 	u32 max_watched;
 
@@ -102,7 +115,8 @@ struct tracker {
 	u64 first_event_ns; /* when the oldest of them came */
 	bool woken;
 	bool stopping;
-	struct list_head waits; /* struct tracker_wait, for a full scan */
+	struct list_head waits;	 /* struct tracker_wait, for a full scan */
+	struct list_head served; /* those of the one under way */
 	struct list_head hint_jobs;
 	u32 nr_hint_jobs;
 	struct waitq hints_wake;
@@ -122,6 +136,10 @@ struct tracker {
 	((void)__atomic_add_fetch(&(t)->stat.name, (n), __ATOMIC_RELAXED))
 
 u64 tracker_now(struct tracker *t);
+
+/* Around reading what needs the memory map of a process. */
+void tracker_go_out(struct tracker_thread *thread);
+void tracker_come_back(struct tracker_thread *thread);
 
 /* CPU-independent clock for costs, also when the clock is injected. */
 u64 tracker_cost_clock(void);
@@ -152,5 +170,7 @@ void hints_want(struct tracker *t, const struct task *task, bool urgent);
 void hints_wait(struct tracker *t, struct tracker_wait *wait);
 /* Do one job without the thread. Return: whether there was one. */
 bool hints_step(struct tracker *t);
+/* Do none of them, but call who waits. */
+void hints_drop(struct tracker *t);
 
 #endif

@@ -314,7 +314,9 @@ static int look_at_maps(struct tracker *t, struct task *task,
 	int err;
 
 	task_begin(t, task, proc);
+	tracker_go_out(&t->main);
 	err = proc_maps(&t->procfs, proc, &maps, &nr);
+	tracker_come_back(&t->main);
 	if (err)
 		return err;
 	changed = task_update(t, task, proc, maps, nr);

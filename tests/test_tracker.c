@@ -930,6 +930,30 @@ START_TEST(an_idle_tracker_does_not_wake)
 }
 END_TEST
 
+/* A process whose memory map is locked: its maps is a pipe nobody writes to. */
+START_TEST(a_tracker_that_is_stuck_holds_nobody_up)
+{
+	struct tracker_config cfg = {.ops = &sink_ops};
+	static struct tracker_wait wait = {.fn = done};
+	struct mount_dev dev = {0, 0x2d};
+	struct tracker *stuck;
+
+	ck_assert_int_eq(mkdir(tmpdir_path("7"), 0700), 0);
+	put_process(100);
+	ck_assert_int_eq(mkfifo(tmpdir_path("7/maps"), 0600), 0);
+	ck_assert_int_eq(tracker_new(&cfg, &stuck), 0);
+	ck_assert_int_eq(tracker_attach(stuck, tmpdir_path(""), &dev, false),
+			 0);
+	ck_assert_int_eq(tracker_start(stuck), 0);
+	tracker_sync(stuck, &wait);
+	for (u64 i = 0; i < 100000; i++)
+		tracker_fault(stuck, 7, 5, &at_page_2);
+	tracker_stop(stuck);
+	ck_assert_uint_eq(sink.nr_done, 1);
+	tracker_free(stuck);
+}
+END_TEST
+
 static void add_tests(TCase *tc)
 {
 	tcase_add_test(
@@ -982,6 +1006,7 @@ Suite *test_suite(void)
 	tcase_add_test(threads, many_may_wait_and_all_are_served);
 	tcase_add_test(threads, who_waits_at_the_end_is_let_go);
 	tcase_add_test(threads, an_idle_tracker_does_not_wake);
+	tcase_add_test(threads, a_tracker_that_is_stuck_holds_nobody_up);
 	suite_add_tcase(s, threads);
 	return s;
 }
