@@ -262,6 +262,25 @@ int fs_file_info(struct fs *fs, u64 ino, struct fs_file_info *ret);
 /* address_space_map() of @ino into a new string of @nr characters. */
 int fs_file_map(struct fs *fs, u64 ino, u64 pgoff, u64 nr, char *ret);
 
+/* ---- mappings (mapped.c, include/mm.h) ---- */
+
+/* A read of the kernel through @fh, for a thread of @pid: count it as a fault
+ * if that is known to map what was read. Return: whether it is. */
+bool fs_account_fault(struct fs *fs, u64 fh, pid_t pid,
+		      const struct read_fault *fault);
+/* It was none: the kernel filled its cache for something else. */
+void fs_account_fill(struct fs *fs, u64 fh, const struct read_fault *fault);
+/* Somebody is known to map the file. */
+bool fs_is_mapped(struct fs *fs, u64 fh);
+
+/* What is mapped of @ino, or of all files when it is 0, by pid and address, as
+ * far as is known. The caller frees *ret. Return: 0, -ENOENT, -ENOMEM. */
+struct vma_info;
+int fs_mappings(struct fs *fs, u64 ino, struct vma_info **ret, size_t *ret_nr);
+/* Processes that map something or did, by pid. The caller frees *ret. */
+struct mm_info;
+int fs_processes(struct fs *fs, struct mm_info **ret, size_t *ret_nr);
+
 /* Abort unless what is kept in memory agrees with itself. For tests; a change
  * that goes on meanwhile is no matter. */
 void fs_check(struct fs *fs);

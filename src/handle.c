@@ -54,6 +54,7 @@ static int install(struct handle_table *t, struct handle *h, u64 *ret_fh)
 	if (i == t->cap)
 		err = grow_locked(t);
 	if (!err) {
+		h->seq = ++t->seq;
 		t->slots[i] = h;
 		t->first_free = i + 1;
 		t->nr++;
@@ -180,4 +181,84 @@ u64 handle_nr(struct fs *fs)
 	nr = fs->handles.nr;
 	mutex_unlock(&fs->handles.lock);
 	return nr;
+}
+
+/* ---- looking for those of some inodes ---- */
+
+/* Slots looked at in one hold of the lock. */
+#define LIST_PIECE 256
+
+struct handle_array {
+	struct handle **handles;
+	size_t nr, cap;
+};
+
+static int compare_ino(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Room for a piece more. */
+static int array_reserve(struct handle_array *array)
+{
+	struct handle **handles;
+
+	if (array->cap - array->nr >= LIST_PIECE)
+		return 0;
+	handles = reallocarray(array->handles, array->cap * 2 + LIST_PIECE,
+			       sizeof(struct handle *));
+	if (!handles)
+		return -ENOMEM;
+	array->handles = handles;
+	array->cap = array->cap * 2 + LIST_PIECE;
+	return 0;
+}
+
+/* Return: whether there are more. */
+static bool list_piece(struct handle_table *t, u64 first, const u64 *inos,
+		       size_t nr, struct handle_array *array)
+{
+	u64 end;
+	bool more;
+
+	mutex_lock(&t->lock);
+	end = min(first + LIST_PIECE, t->cap);
+	for (u64 i = first; i < end; i++) {
+		struct handle *h = t->slots[i];
+
+		if (!h || !inode_is_reg(h->inode) ||
+		    !bsearch(&h->inode->ino, inos, nr, sizeof(*inos),
+			     compare_ino))
+			continue;
+		h->refs++;
+		array->handles[array->nr++] = h;
+	}
+	more = end < t->cap;
+	mutex_unlock(&t->lock);
+	return more;
+}
+
+int handle_list(struct fs *fs, const u64 *inos, size_t nr, struct handle ***ret,
+		size_t *ret_nr)
+{
+	struct handle_array array = {NULL, 0, 0};
+	bool more = true;
+	int err = 0;
+
+	for (u64 i = 0; !err && more; i += LIST_PIECE) {
+		err = array_reserve(&array);
+		if (!err)
+			more = list_piece(&fs->handles, i, inos, nr, &array);
+	}
+	if (err) {
+		while (array.nr)
+			handle_put(array.handles[--array.nr]);
+		free(array.handles);
+		return err;
+	}
+	*ret = array.handles;
+	*ret_nr = array.nr;
+	return 0;
 }

@@ -22,12 +22,15 @@ struct handle {
 	/* constant */
 	struct inode *inode; /* with a reference */
 	int flags;	     /* open(2)'s */
-	pid_t pid;
-	struct file file; /* of a regular file */
+	u64 seq;	     /* larger: opened later */
+	struct file file;    /* of a regular file */
 
 	u32 refs; /* under the table's lock */
-	/* atomic: a folder's entries with larger cookies came after rewind */
-	u64 last_id;
+	/* atomic */
+	u64 last_id; /* a folder's entries with larger cookies came after
+			rewind */
+	pid_t pid;   /* who opened it: a thread, until it is found out of which
+			process */
 };
 
 struct handle_table {
@@ -38,6 +41,7 @@ struct handle_table {
 	u64 cap;
 	u64 first_free; /* none below it is free */
 	u64 nr;
+	u64 seq;
 };
 
 void handle_table_init(struct handle_table *t, struct fs *fs);
@@ -56,5 +60,12 @@ void handle_put(struct handle *h);
 /* Return: 0 or -EBADF. Context: no locks held. */
 int handle_close(struct fs *fs, u64 fh);
 u64 handle_nr(struct fs *fs);
+
+/*
+ * Open files of the inodes inos[0..@nr), which ascend. *ret is to be freed,
+ * each of it to be put. Return: 0 or -ENOMEM.
+ */
+int handle_list(struct fs *fs, const u64 *inos, size_t nr, struct handle ***ret,
+		size_t *ret_nr);
 
 #endif
