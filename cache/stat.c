@@ -125,6 +125,53 @@ void address_space_map(struct address_space *as, u64 pgoff, u64 nr, char *ret)
 	}
 }
 
+/* A run and where it may go on. */
+struct resident {
+	u64 first, last;
+	bool any, ended;
+};
+
+static void resident_add(struct resident *r, u64 index, u64 entry)
+{
+	bool page = entry_kind(entry) == ENTRY_PAGE;
+
+	if (r->ended || (!r->any && !page))
+		return;
+	if (r->any && (!page || index != r->last + 1)) {
+		r->ended = true;
+		return;
+	}
+	if (!r->any)
+		r->first = index;
+	r->any = true;
+	r->last = index;
+}
+
+bool address_space_resident(struct address_space *as, u64 pgoff, u64 last,
+			    u64 *ret_first, u64 *ret_last)
+{
+	struct resident r = {.any = false};
+	u64 index[GANG];
+	u64 entry[GANG];
+	u64 next = pgoff;
+	u32 nr;
+
+	do {
+		mutex_lock(&as->tree_lock);
+		nr = page_tree_gang(&as->tree, next, last, index, entry, GANG);
+		mutex_unlock(&as->tree_lock);
+		for (u32 i = 0; i < nr; i++)
+			resident_add(&r, index[i], entry[i]);
+		if (nr)
+			next = index[nr - 1] + 1;
+	} while (nr == GANG && next <= last && !r.ended);
+	if (!r.any)
+		return false;
+	*ret_first = r.first;
+	*ret_last = r.last;
+	return true;
+}
+
 /* The last page may be followed by any number of shadow entries. */
 static u64 last_of_gangs(const struct address_space *as)
 {

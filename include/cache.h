@@ -402,6 +402,7 @@ struct address_space {
 /* State of one open file: embed it in the user's handle. */
 struct file {
 	struct address_space *mapping;
+	u64 id; /* the user's own number of it, for snapshots */
 	/* readahead, as struct file_ra_state; atomic, races are harmless */
 	u64 ra_start;	 /* pgoff of the current window */
 	u32 ra_size;	 /* pages of the window */
@@ -535,6 +536,11 @@ void address_space_stat(struct address_space *as,
 /* One character a page, as DESIGN's inode/INO/pages: . c C d D s S w W z.
  * Writes @nr characters, no terminator. */
 void address_space_map(struct address_space *as, u64 pgoff, u64 nr, char *ret);
+
+/* The first run of pages in frames within [pgoff, last]. Return: whether there
+ * is one. */
+bool address_space_resident(struct address_space *as, u64 pgoff, u64 last,
+			    u64 *ret_first, u64 *ret_last);
 
 /* One past the last page index with an entry (page or swap), 0: none. */
 u64 address_space_last(struct address_space *as);

@@ -207,6 +207,7 @@ struct vma_info {
 	u64 pgoff;
 	u32 flags;
 	bool file_known; /* it hangs on an open file */
+	u64 file_id;	 /* that one's id */
 	u64 nr_private, minflt, majflt;
 };
 

@@ -27,6 +27,8 @@ enum node_kind {
 	NODE_STAT = 6,	 /* inode/INO/stat */
 	NODE_PAGES = 7,
 	NODE_DROP = 8,
+	NODE_MAPS = 9,
+	NODE_RMAP = 10,
 };
 
 #define KIND_SHIFT 56
@@ -66,6 +68,8 @@ static const struct text {
 	[CONTROL_VOLUME] = {"volume", control_volume},
 	[CONTROL_JSON] = {"stats.json", control_json},
 	[CONTROL_METRICS] = {"metrics", control_metrics},
+	[CONTROL_MAPS] = {"maps", control_maps},
+	[CONTROL_PROCESSES] = {"processes", control_processes},
 };
 
 /* ---- node ids ---- */
@@ -87,6 +91,11 @@ static u64 node_id(enum node_kind kind, u64 which)
 	else if (kind == NODE_KNOB)
 		which = name_hash(vm_name((u32)which));
 	return CONTROL_INO | (u64)kind << KIND_SHIFT | which;
+}
+
+static enum node_kind node_kind(u64 id)
+{
+	return (enum node_kind)(id >> KIND_SHIFT & 0x7f);
 }
 
 static bool is_dir(enum node_kind kind)
@@ -134,7 +143,7 @@ static int node_decode(struct control *c, u64 id, struct node *ret)
 
 	if (!control_owns(id))
 		return -ENOENT;
-	ret->kind = (enum node_kind)(id >> KIND_SHIFT & 0x7f);
+	ret->kind = node_kind(id);
 	ret->which = which;
 	switch (ret->kind) {
 	case NODE_ROOT:
@@ -149,6 +158,8 @@ static int node_decode(struct control *c, u64 id, struct node *ret)
 	case NODE_STAT:
 	case NODE_PAGES:
 	case NODE_DROP:
+	case NODE_MAPS:
+	case NODE_RMAP:
 		return fs_file_info(c->fs, which, &info);
 	}
 	return -ENOENT;
@@ -187,6 +198,8 @@ static const char *fixed_child(const struct node *dir, u64 i, struct node *ret)
 	} of_inode[] = {
 		{"stat", NODE_STAT},
 		{"pages", NODE_PAGES},
+		{"maps", NODE_MAPS},
+		{"rmap", NODE_RMAP},
 		{"drop_caches", NODE_DROP},
 	};
 
@@ -462,6 +475,10 @@ static int show(struct control_file *f, struct strbuf *sb)
 		return control_inode_stat(c, f->node.which, sb);
 	case NODE_PAGES:
 		return show_pages(f, sb);
+	case NODE_MAPS:
+		return control_inode_maps(c, f->node.which, sb);
+	case NODE_RMAP:
+		return control_inode_rmap(c, f->node.which, sb);
 	case NODE_DROP:
 		vm_add_value(sb, 0);
 		return 0;
@@ -519,6 +536,14 @@ int control_open(struct control *c, u64 ino, int flags,
 	return 0;
 }
 
+bool control_shows_mappings(u64 ino)
+{
+	return ino == node_id(NODE_TEXT, CONTROL_MAPS) ||
+	       ino == node_id(NODE_TEXT, CONTROL_PROCESSES) ||
+	       (control_owns(ino) && (node_kind(ino) == NODE_MAPS ||
+				      node_kind(ino) == NODE_RMAP));
+}
+
 ssize_t control_read(struct control_file *f, u64 pos, void *buf, size_t len)
 {
 	if (f->live)
@@ -572,7 +597,8 @@ int control_text(struct control *c, enum control_text what, char **ret_text,
 
 /* ---- beginning and end ---- */
 
-int control_new(struct fs *fs, u32 uid, u32 gid, struct control **ret)
+int control_new(struct fs *fs, struct tracker *tracker, u32 uid, u32 gid,
+		struct control **ret)
 {
 	struct meta_super super;
 	struct timespec ts;
@@ -583,6 +609,7 @@ int control_new(struct fs *fs, u32 uid, u32 gid, struct control **ret)
 	if (!c)
 		return -ENOMEM;
 	c->fs = fs;
+	c->tracker = tracker;
 	c->uid = uid;
 	c->gid = gid;
 	meta_super(fs_volume(fs)->meta, &super);

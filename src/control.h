@@ -5,8 +5,9 @@
  * src/ops_*.c hand over every node id for which control_owns() holds, and
  * look-ups of CONTROL_NAME in the root folder.
  *
- *	.foliofs/{meminfo,vmstat,files,swaps,volume,stats.json,metrics}
- *	.foliofs/inode/INO/{stat,pages,drop_caches}
+ *	.foliofs/{meminfo,vmstat,files,maps,processes,swaps,volume}
+ *	.foliofs/{stats.json,metrics}
+ *	.foliofs/inode/INO/{stat,pages,maps,rmap,drop_caches}
  *	.foliofs/vm/KNOB
  *
  * Their sizes are 0, as in /proc: open them with direct I/O. Nothing can be
@@ -31,13 +32,16 @@
 
 struct control;
 struct control_file;
+struct tracker;
 
 /*
  * @uid, @gid: the owner of the mount, who alone may look.
+ * @tracker: whose counters are shown; NULL: there is none.
  * Context: starts a thread, so call it after any fork.
  * Return: 0 or -errno.
  */
-int control_new(struct fs *fs, u32 uid, u32 gid, struct control **ret);
+int control_new(struct fs *fs, struct tracker *tracker, u32 uid, u32 gid,
+		struct control **ret);
 
 /* Carries out what is queued first. Context: no control_file is open. */
 void control_free(struct control *c);
@@ -70,6 +74,9 @@ int control_readdir(struct control *c, u64 ino, u64 off, fs_fill_fn fill,
  */
 int control_open(struct control *c, u64 ino, int flags,
 		 struct control_file **ret);
+/* Does the file show what processes map, so that somebody should look at them
+ * before it is opened? */
+bool control_shows_mappings(u64 ino);
 ssize_t control_read(struct control_file *f, u64 pos, void *buf, size_t len);
 
 /*
@@ -91,6 +98,8 @@ enum control_text {
 	CONTROL_VOLUME,
 	CONTROL_JSON,
 	CONTROL_METRICS,
+	CONTROL_MAPS,
+	CONTROL_PROCESSES,
 	CONTROL_TEXT_NR,
 };
 /* A new string. Return: 0 or -ENOMEM. */

@@ -18,6 +18,8 @@ const struct figure control_figures[] = {
 	VOLUME_COUNTERS(COUNTER)
 	CONTROL_GAUGES(GAUGE)
 	CONTROL_COUNTERS(COUNTER)
+	TRACKER_COUNTERS(COUNTER)
+	TRACKER_GAUGES(GAUGE)
 	/* clang-format on */
 };
 
@@ -82,6 +84,7 @@ void figures_read(struct control *c, struct figures *ret)
 	fs_stat(c->fs, &ret->fs);
 	volume_figures(v, &ret->volume);
 	control_stat(c, v, ret->gauges.nr_slots, &ret->control);
+	tracker_stat(c->tracker, &ret->tracker);
 }
 
 u64 figure_value(const struct figures *f, size_t i)

@@ -13,11 +13,13 @@
 #include "list.h"
 #include "lock.h"
 #include "strbuf.h"
+#include "tracker.h"
 #include "units.h"
 
 struct control {
 	/* constant */
 	struct fs *fs;
+	struct tracker *tracker; /* may be NULL */
 	u32 uid, gid;
 	char uuid[UUID_LEN];
 	u64 born_ns;	      /* CLOCK_MONOTONIC */
@@ -65,6 +67,7 @@ struct figures {
 	struct fs_stat fs;
 	struct volume_counters volume;
 	struct control_stat control;
+	struct tracker_stat tracker;
 };
 
 enum figure_type {
@@ -176,6 +179,12 @@ int control_volume(struct control *c, struct strbuf *sb);
 int control_json(struct control *c, struct strbuf *sb);
 int control_metrics(struct control *c, struct strbuf *sb);
 int control_inode_stat(struct control *c, u64 ino, struct strbuf *sb);
+
+/* ---- mappings (control_maps.c) ---- */
+int control_maps(struct control *c, struct strbuf *sb);
+int control_processes(struct control *c, struct strbuf *sb);
+int control_inode_maps(struct control *c, u64 ino, struct strbuf *sb);
+int control_inode_rmap(struct control *c, u64 ino, struct strbuf *sb);
 
 /* ---- vm/ (control_vm.c) ---- */
 enum {

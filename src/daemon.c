@@ -19,6 +19,7 @@
 
 #include "background.h"
 #include "log.h"
+#include "mapped.h"
 #include "mountinfo.h"
 #include "session.h"
 #include "units.h"
@@ -38,6 +39,7 @@ struct daemon {
 	int signal_fd;
 	struct volume *volume; /* until fs_open() has it */
 	struct fs *fs;
+	struct tracker *tracker;
 	struct control *control;
 	struct session *session;
 	pid_t unmounter; /* 0: none */
@@ -209,6 +211,13 @@ static void fill_fs_options(const struct options *opt, struct fs_options *fso)
 	set_knob(fso, KNOB_readahead_kb, opt->readahead, 1, 1024);
 }
 
+static int new_tracker(struct daemon *d)
+{
+	struct tracker_config cfg = {.ops = &mapped_ops, .arg = d->fs};
+
+	return tracker_new(&cfg, &d->tracker);
+}
+
 static int open_fs(struct daemon *d)
 {
 	struct fs_options fso;
@@ -218,7 +227,10 @@ static int open_fs(struct daemon *d)
 	err = fs_open(d->volume, &fso, &d->fs);
 	d->volume = NULL;
 	if (!err)
-		err = control_new(d->fs, getuid(), getgid(), &d->control);
+		err = new_tracker(d);
+	if (!err)
+		err = control_new(d->fs, d->tracker, getuid(), getgid(),
+				  &d->control);
 	if (err)
 		log_msg(LOG_ERR, "%s: %s", d->volume_path, strerror(-err));
 	return err;
@@ -256,6 +268,7 @@ static int open_session(struct daemon *d)
 	struct session_config cfg = {
 		.fs = d->fs,
 		.control = d->control,
+		.tracker = d->tracker,
 		.writeback = d->opt->cache == CACHE_MODE_WRITEBACK,
 		.own = d->opt->cache == CACHE_MODE_OWN,
 		.debug = d->opt->debug,
@@ -300,6 +313,22 @@ static void tune_kernel(const struct daemon *d)
 		log_msg(LOG_DEBUG,
 			"readahead and dirty pages of the kernel "
 			"stay as they are: %s",
+			strerror(-err));
+}
+
+/* Without it, nobody knows what is mapped, and all else goes on. */
+static void start_tracker(struct daemon *d)
+{
+	struct mount_dev dev;
+	int err = mountinfo_dev(MOUNTINFO_PATH, d->mountpoint, &dev);
+
+	if (!err)
+		err = tracker_attach(d->tracker, "/proc", &dev,
+				     d->opt->parse_maps);
+	if (!err)
+		err = tracker_start(d->tracker);
+	if (err)
+		log_msg(LOG_WARNING, "mappings are not tracked: %s",
 			strerror(-err));
 }
 
@@ -501,6 +530,7 @@ static int begin(struct daemon *d)
 static void announce(struct daemon *d)
 {
 	tune_kernel(d);
+	start_tracker(d);
 	if (d->status_fd >= 0) {
 		log_to_syslog();
 		background_ready(d->status_fd);
@@ -513,6 +543,9 @@ static int end(struct daemon *d)
 {
 	int err = 0;
 
+	/* first: while requests are served, no process that it looks at waits
+	 * for us */
+	tracker_stop(d->tracker);
 	if (d->session) {
 		session_stop(d->session);
 		if (d->lifted)
@@ -522,6 +555,7 @@ static int end(struct daemon *d)
 	}
 	if (d->control)
 		control_free(d->control);
+	tracker_free(d->tracker);
 	if (d->fs)
 		err = fs_close(d->fs);
 	if (d->signal_fd >= 0)

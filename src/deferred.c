@@ -356,3 +356,69 @@ void defer_request(struct session *s, const void *request, size_t len)
 	deferred_begin(s);
 	fs_commit(s->fs, &k->done);
 }
+
+/* ---- until the tracker has looked ---- */
+
+struct scan {
+	struct tracker_wait wait;
+	struct pacer_item item;
+	struct session *session;
+	fuse_req_t req;
+	u64 ino;
+	struct fuse_file_info fi;
+	deferred_open_fn fn;
+	u32 refs; /* atomic: the tracker's and the retrier's */
+};
+
+static void scan_put(struct scan *scan)
+{
+	if (!__atomic_sub_fetch(&scan->refs, 1, __ATOMIC_ACQ_REL))
+		free(scan);
+}
+
+/* In the retrier's thread: the tracker's own is not to be held up. */
+static void scan_end(struct pacer_item *item)
+{
+	struct scan *scan = container_of(item, struct scan, item);
+	struct session *s = scan->session;
+
+	scan->fn(scan->req, scan->ino, &scan->fi);
+	scan_put(scan);
+	deferred_end(s);
+}
+
+/* The session is there still: the tracker is stopped before it is freed. */
+static void scan_done(struct tracker_wait *wait)
+{
+	struct scan *scan = container_of(wait, struct scan, wait);
+
+	pacer_hurry(scan->session->retrier, &scan->item);
+	scan_put(scan);
+}
+
+void defer_scan(fuse_req_t req, u64 ino, const struct fuse_file_info *fi,
+		deferred_open_fn fn)
+{
+	struct session *s = session_of(req);
+	struct scan *scan = malloc(sizeof(*scan));
+
+	if (!scan) {
+		reply_err(req, -ENOMEM);
+		return;
+	}
+
+	*scan = (struct scan){
+		.wait.fn = scan_done,
+		.session = s,
+		.req = req,
+		.ino = ino,
+		.fi = *fi,
+		.fn = fn,
+		.refs = 2,
+	};
+	pacer_item_init(&scan->item, scan_end);
+	deferred_begin(s);
+	pacer_add(s->retrier, &scan->item,
+		  pacer_now(s->retrier) + DEFERRED_SCAN_MAX_NS);
+	tracker_sync(s->tracker, &scan->wait);
+}

@@ -9,6 +9,7 @@
  *	a change while too many are pending
  *				defer_request()		the same
  *	a control file		defer_count()	when what it began is done
+ *	one that shows mappings	defer_scan()	when the tracker has looked
  *
  * Each request is answered exactly once, by whoever comes first to the end of
  * one of these ways; there are no two ways for the same request.
@@ -73,6 +74,16 @@ void defer_fallocate(fuse_req_t req, const struct late_fallocate *what);
 /* Keep a copy of a request that came to -ERESTART, ask for a commit, serve it
  * from its beginning. */
 void defer_request(struct session *s, const void *request, size_t len);
+
+/* The longest wait for the tracker. */
+#define DEFERRED_SCAN_MAX_NS NSEC_PER_SEC
+
+/* Let the tracker look at all processes, at most for DEFERRED_SCAN_MAX_NS; then
+ * @fn is called, in another thread, to answer. */
+typedef void (*deferred_open_fn)(fuse_req_t req, u64 ino,
+				 struct fuse_file_info *fi);
+void defer_scan(fuse_req_t req, u64 ino, const struct fuse_file_info *fi,
+		deferred_open_fn fn);
 
 /* Wait until every answer has been given. Context: no worker runs. */
 void deferred_wait_all(struct session *s);

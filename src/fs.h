@@ -270,6 +270,12 @@ bool fs_account_fault(struct fs *fs, u64 fh, pid_t pid,
 		      const struct read_fault *fault);
 /* It was none: the kernel filled its cache for something else. */
 void fs_account_fill(struct fs *fs, u64 fh, const struct read_fault *fault);
+/*
+ * The next run of pages of @ino that are in frames, within [pgoff, last].
+ * Return: 1, 0: there are none, -ENOENT.
+ */
+int fs_file_resident(struct fs *fs, u64 ino, u64 pgoff, u64 last,
+		     u64 *ret_first, u64 *ret_last);
 /* Somebody is known to map the file. */
 bool fs_is_mapped(struct fs *fs, u64 fh);
 

@@ -55,6 +55,7 @@ static int install(struct handle_table *t, struct handle *h, u64 *ret_fh)
 		err = grow_locked(t);
 	if (!err) {
 		h->seq = ++t->seq;
+		h->file.id = i + 1;
 		t->slots[i] = h;
 		t->first_free = i + 1;
 		t->nr++;

@@ -425,6 +425,20 @@ int fs_mappings(struct fs *fs, u64 ino, struct vma_info **ret, size_t *ret_nr)
 	return err;
 }
 
+int fs_file_resident(struct fs *fs, u64 ino, u64 pgoff, u64 last,
+		     u64 *ret_first, u64 *ret_last)
+{
+	struct inode *inode = get_file(fs, ino);
+	bool any;
+
+	if (!inode)
+		return -ENOENT;
+	any = address_space_resident(&inode->mapping, pgoff, last, ret_first,
+				     ret_last);
+	inode_put(inode);
+	return any;
+}
+
 int fs_processes(struct fs *fs, struct mm_info **ret, size_t *ret_nr)
 {
 	return mm_list(fs->cache, ret, ret_nr);

@@ -160,7 +160,7 @@ void control_op_opendir(fuse_req_t req, u64 ino, struct fuse_file_info *fi)
 	reply_control_open(req, fi);
 }
 
-void control_op_open(fuse_req_t req, u64 ino, struct fuse_file_info *fi)
+static void open_now(fuse_req_t req, u64 ino, struct fuse_file_info *fi)
 {
 	struct session *s = session_of(req);
 	struct control_file *file;
@@ -178,6 +178,17 @@ void control_op_open(fuse_req_t req, u64 ino, struct fuse_file_info *fi)
 
 	fi->direct_io = 1;
 	reply_control_open(req, fi);
+}
+
+/* What is mapped is what the tracker saw last: let it look now. */
+void control_op_open(fuse_req_t req, u64 ino, struct fuse_file_info *fi)
+{
+	struct session *s = session_of(req);
+
+	if (s->tracker && control_shows_mappings(ino))
+		defer_scan(req, ino, fi, open_now);
+	else
+		open_now(req, ino, fi);
 }
 
 void control_op_read(fuse_req_t req, u64 fh, u64 pos, size_t size)

@@ -63,6 +63,12 @@ static unsigned flags_of_user(fuse_req_t req)
 	return fuse_req_ctx(req)->uid ? FS_KILL_SUIDGID : 0;
 }
 
+static void note_open(fuse_req_t req, u64 ino, u64 fh)
+{
+	tracker_opened(session_of(req)->tracker, fuse_req_ctx(req)->pid, ino,
+		       fh);
+}
+
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	int err;
@@ -78,6 +84,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		reply_err(req, err);
 		return;
 	}
+	note_open(req, ino, fi->fh);
 	set_open_flags(session_of(req), fi);
 	reply_open(req, fi);
 }
@@ -103,6 +110,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		reply_err(req, err);
 		return;
 	}
+	note_open(req, st.st_ino, fi->fh);
 	set_open_flags(session_of(req), fi);
 	reply_create(req, &st, fi);
 }
@@ -121,6 +129,17 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	reply_err(req, err);
 }
 
+/* RELEASE comes after the last mapping through the open file. */
+static int release_file(struct session *s, u64 ino, u64 fh)
+{
+	bool mapped = fs_is_mapped(s->fs, fh);
+	int err = fs_release(s->fs, fh);
+
+	if (mapped)
+		tracker_unmapped(s->tracker, ino);
+	return err;
+}
+
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct session *s = session_of(req);
@@ -129,11 +148,29 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (control_owns(ino))
 		control_handle_close(s, fi->fh);
 	else
-		err = fs_release(s->fs, fi->fh);
+		err = release_file(s, ino, fi->fh);
 	reply_err(req, err);
 }
 
 /* ---- data ---- */
+
+/*
+ * A READ without an owner is the kernel's, for its cache: a fault if the
+ * process is known to map what was read, or is found to when the tracker looks.
+ */
+static void note_kernel_read(fuse_req_t req, u64 ino, u64 fh,
+			     const struct read_fault *fault)
+{
+	struct session *s = session_of(req);
+	pid_t tid = fuse_req_ctx(req)->pid;
+
+	if (!s->tracker)
+		fs_account_fill(s->fs, fh, fault);
+	else if (tid <= 0 ||
+		 !fs_account_fault(s->fs, fh, tracker_pid_of(s->tracker, tid),
+				   fault))
+		tracker_fault(s->tracker, tid, ino, fault);
+}
 
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	     struct fuse_file_info *fi)
@@ -160,6 +197,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		reply_err(req, (int)ret);
 		return;
 	}
+	if (!fi->lock_owner && ret)
+		note_kernel_read(req, ino, fi->fh, &rd.fault);
 	reply_read(req, &rd);
 	cache_read_done(fs_cache(fs), &rd);
 }

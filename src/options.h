@@ -74,6 +74,8 @@ enum option_kind {
 	X(swappiness, NUMBER, 0, 200,                                       \
 	  "readiness to spill changed pages rather than drop others (60)")  \
 	X(readahead, SIZE, 0, 64 << 20, "most that is read ahead (1M)")     \
+	X(parse_maps, FLAG, 0, 1,                                           \
+	  "find mappings by reading /proc/PID/maps, not by PROCMAP_QUERY")  \
 	X(ro, FLAG, 0, 1, "read-only")                                      \
 	X(allow_other, FLAG, 0, 1, "other users may use the mount")         \
 	X(allow_root, FLAG, 0, 1, "root may use the mount")                 \

@@ -533,6 +533,7 @@ int session_new(const struct session_config *cfg, struct session **ret)
 
 	s->fs = cfg->fs;
 	s->control = cfg->control;
+	s->tracker = cfg->tracker;
 	s->writeback = cfg->writeback;
 	s->own = cfg->own;
 	mutex_init(&s->lock, LOCK_LEAF, "session");

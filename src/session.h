@@ -35,6 +35,7 @@
 #include "fuse_api.h"
 #include "lock.h"
 #include "pacer.h"
+#include "tracker.h"
 #include "wire.h"
 
 #define SESSION_MAX_BACKGROUND 12
@@ -51,6 +52,7 @@ struct session {
 	/* constant while workers run */
 	struct fs *fs;
 	struct control *control;
+	struct tracker *tracker; /* NULL: nobody looks for mappings */
 	bool writeback; /* cache=writeback */
 	bool own;	/* cache=own */
 	struct fuse_session *fuse;
@@ -80,6 +82,7 @@ struct session {
 struct session_config {
 	struct fs *fs;
 	struct control *control;
+	struct tracker *tracker; /* may be NULL; stopped before session_free() */
 	bool writeback;
 	bool own;
 	bool debug; /* libfuse logs every request */

@@ -21,7 +21,7 @@ static struct control *control;
 static void setup(void)
 {
 	fake_reset();
-	ck_assert_int_eq(control_new(fake_fs(), 1000, 100, &control), 0);
+	ck_assert_int_eq(control_new(fake_fs(), NULL, 1000, 100, &control), 0);
 }
 
 static void teardown(void)

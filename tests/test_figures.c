@@ -43,7 +43,7 @@ static void open_fs(void)
 	ck_assert_msg(volume_open(folder, &vopt, &v, err, sizeof(err)) == 0,
 		      "%s", err);
 	ck_assert_int_eq(fs_open(v, &opt, &fs), 0);
-	ck_assert_int_eq(control_new(fs, 0, 0, &control), 0);
+	ck_assert_int_eq(control_new(fs, NULL, 0, 0, &control), 0);
 }
 
 static void setup(void)

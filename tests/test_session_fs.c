@@ -31,7 +31,7 @@ static void begin(void)
 	struct session_config cfg = {.writeback = tfs.writeback};
 
 	test_fs_open(&tfs);
-	ck_assert_int_eq(control_new(tfs.fs, 0, 0, &control), 0);
+	ck_assert_int_eq(control_new(tfs.fs, NULL, 0, 0, &control), 0);
 	cfg.fs = tfs.fs;
 	cfg.control = control;
 	peer_init(&peer, &cfg, 38, PEER_INIT_FLAGS);
