@@ -889,6 +889,7 @@ void vma_copy_info(const struct vma *v, struct vma_info *ret)
 		.pgoff = v->rmap.start,
 		.flags = v->flags,
 		.file_known = v->file != NULL,
+		.file_id = v->file ? v->file->id : 0,
 		.nr_private = v->nr_private,
 		.minflt = atomic_read(&v->minflt),
 		.majflt = atomic_read(&v->majflt),

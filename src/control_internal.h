@@ -111,6 +111,7 @@ u64 figure_value(const struct figures *f, size_t i);
 	X("Inactive(file)", KB_OF_PAGES(g->nr_inactive_file),                  \
 	  "committed, next to be dropped")                                     \
 	X("Unevictable", KB_OF_PAGES(g->nr_unevictable), "may not be evicted") \
+	X("Mapped", KB_OF_PAGES(g->nr_mapped), "mapped by some process")       \
 	X("Dirty", KB_OF_PAGES(g->nr_dirty), "exists only in a frame")         \
 	X("Writeback", KB_OF_PAGES(g->nr_writeback), "being written to slots") \
 	X("Uncommitted", KB_OF_PAGES(g->nr_uncommitted),                       \
@@ -148,9 +149,11 @@ void meminfo_fields(const struct figures *f,
 	X(saved, 8, f->st.nr_saved)                           \
 	X(swapped, 8, f->st.nr_swapped)                       \
 	X(uncommitted, 11, f->st.nr_uncommitted)              \
+	X(mapped, 8, f->st.nr_mapped)                         \
 	X(opens, 5, (u64)f->opens)                            \
 	X(minflt, 8, f->st.minflt)                            \
 	X(majflt, 8, f->st.majflt)                            \
+	X(fills, 8, f->st.nr_fills)                           \
 	X(age_ms, 8, f->st.oldest_uncommitted_ms)
 
 /* Lines of `volume`: X(name, value); from f, v and its super. */

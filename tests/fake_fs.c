@@ -135,6 +135,50 @@ int fs_file_map(struct fs *fs, u64 ino, u64 pgoff, u64 nr, char *ret)
 	return 0;
 }
 
+int fs_mappings(struct fs *fs, u64 ino, struct vma_info **ret, size_t *ret_nr)
+{
+	size_t nr = 0;
+
+	if (ino && find(ino) < 0)
+		return -ENOENT;
+	*ret = calloc(fake.nr_vmas + 1, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	for (size_t i = 0; i < fake.nr_vmas; i++) {
+		if (!ino || fake.vmas[i].ino == ino)
+			(*ret)[nr++] = fake.vmas[i];
+	}
+	*ret_nr = nr;
+	return 0;
+}
+
+int fs_processes(struct fs *fs, struct mm_info **ret, size_t *ret_nr)
+{
+	*ret = calloc(fake.nr_mms + 1, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	memcpy(*ret, fake.mms, fake.nr_mms * sizeof(**ret));
+	*ret_nr = fake.nr_mms;
+	return 0;
+}
+
+static bool is_resident(u64 pgoff)
+{
+	return pgoff < strlen(fake.resident) && fake.resident[pgoff] != '.';
+}
+
+int fs_file_resident(struct fs *fs, u64 ino, u64 pgoff, u64 last,
+		     u64 *ret_first, u64 *ret_last)
+{
+	last = min(last, (u64)sizeof(fake.resident));
+	while (pgoff <= last && !is_resident(pgoff))
+		pgoff++;
+	*ret_first = pgoff;
+	while (pgoff <= last && is_resident(pgoff))
+		*ret_last = pgoff++;
+	return pgoff > *ret_first;
+}
+
 static void note(const char *what)
 {
 	size_t len = strlen(fake.log);

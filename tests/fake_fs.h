@@ -10,8 +10,10 @@
 #include <pthread.h>
 
 #include "fs.h"
+#include "mm.h"
 
 #define FAKE_FILES_MAX 600
+#define FAKE_VMAS_MAX 32
 
 struct fake_fs {
 	struct cache_gauges gauges;
@@ -30,6 +32,11 @@ struct fake_fs {
 	const char *paths[FAKE_FILES_MAX];	   /* NULL: removed */
 	size_t nr_files;
 	int files_err; /* what fs_files() fails with */
+
+	struct vma_info vmas[FAKE_VMAS_MAX];
+	struct mm_info mms[FAKE_VMAS_MAX];
+	size_t nr_vmas, nr_mms;
+	char resident[128]; /* of every file, a page each: not '.' if it is */
 
 	s64 charged;
 	int nr_syncs, nr_drops, nr_knobs_set;

@@ -319,6 +319,26 @@ int fs_release(struct fs *fs, u64 fh)
 	return 0;
 }
 
+bool fs_is_mapped(struct fs *fs, u64 fh)
+{
+	return fake.mapped;
+}
+
+bool fs_account_fault(struct fs *fs, u64 fh, pid_t pid,
+		      const struct read_fault *fault)
+{
+	mutex_lock(&fake.lock);
+	fake.nr_faults += fake.mapped;
+	fake.last_fault_pid = pid;
+	mutex_unlock(&fake.lock);
+	return fake.mapped;
+}
+
+void fs_account_fill(struct fs *fs, u64 fh, const struct read_fault *fault)
+{
+	add(&fake.nr_fills, 1);
+}
+
 ssize_t fs_read(struct fs *fs, u64 fh, u64 pos, size_t len,
 		struct cache_read *rd)
 {
@@ -572,6 +592,11 @@ int control_open(struct control *c, u64 ino, int flags,
 		return -ENOMEM;
 	add(&fake.controls, 1);
 	return 0;
+}
+
+bool control_shows_mappings(u64 ino)
+{
+	return fake.shows_mappings && ino == FAKE_CONTROL_FILE;
 }
 
 ssize_t control_read(struct control_file *f, u64 pos, void *buf, size_t len)

@@ -37,7 +37,9 @@ struct fake {
 	bool full_for_good; /* ... and not worth a retry */
 	int readdir_err;    /* at entry readdir_err_at */
 	u64 readdir_err_at;
-	bool drops_setid; /* writes do */
+	bool drops_setid;    /* writes do */
+	bool mapped;	     /* every process maps every file */
+	bool shows_mappings; /* the control file does */
 
 	/* ---- what the test looks at ---- */
 	unsigned nr_gated; /* waiting now */
@@ -51,6 +53,8 @@ struct fake {
 	bool last_kill; /* of fallocate and copies: FS_KILL_SUIDGID */
 	u64 last_write_len;
 	u64 controls;	       /* control files open */
+	u64 nr_faults, nr_fills;
+	pid_t last_fault_pid;
 	char control_text[64]; /* last line written to one */
 	char xattr_name[64];
 	char xattr_value[64];

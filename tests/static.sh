@@ -220,7 +220,8 @@ if [ -e "$top_srcdir/man/foliofs.5" ]; then
 	for list in cache.h:CACHE_COUNTERS cache.h:CACHE_GAUGES \
 		fs.h:FS_COUNTERS fs.h:FS_GAUGES volume.h:VOLUME_COUNTERS \
 		control_internal.h:CONTROL_COUNTERS \
-		control_internal.h:CONTROL_GAUGES; do
+		control_internal.h:CONTROL_GAUGES \
+		tracker.h:TRACKER_COUNTERS tracker.h:TRACKER_GAUGES; do
 		# shellcheck disable=SC2046
 		check "foliofs(5) has every figure of ${list#*:}" \
 			manual_names foliofs.5 \

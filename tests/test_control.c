@@ -14,6 +14,7 @@
 #include "fake_fs.h"
 #include "json_check.h"
 #include "test.h"
+#include "tracker.h"
 #include "units.h"
 
 static struct control *control;
@@ -200,6 +201,8 @@ START_TEST(vmstat_has_every_figure_once)
 	FS_COUNTERS(X)
 	FS_GAUGES(X)
 	VOLUME_COUNTERS(X)
+	TRACKER_COUNTERS(X)
+	TRACKER_GAUGES(X)
 #undef X
 	/* and those of the last eight lines above, uptime_ms and two sizes */
 	ck_assert_int_eq(lines, figures + 11);
@@ -445,14 +448,16 @@ static void fill_file(struct fs_file_info *f)
 		.nr_uncommitted = 9,
 		.minflt = 10,
 		.majflt = 11,
+		.nr_mapped = 14,
+		.nr_fills = 15,
 		.oldest_uncommitted_ms = 12,
 	};
 }
 
 #define COLUMNS                                                              \
 	"ino size nr_cache nr_dirty nr_writeback nr_evicted "                \
-	"nr_recently_evicted saved swapped uncommitted opens minflt majflt " \
-	"age_ms path"
+	"nr_recently_evicted saved swapped uncommitted mapped opens minflt " \
+	"majflt fills age_ms path"
 
 /* Runs of blanks become one, those at the start of a line none. */
 static void squeeze(char *s)
@@ -475,8 +480,9 @@ START_TEST(files_is_a_table_whatever_the_names)
 	text = text_of(CONTROL_FILES);
 	squeeze(text);
 	ck_assert_str_eq(text, COLUMNS
-			 "\n16 1 2 3 4 5 6 7 8 9 13 10 11 12 /a\\012b\\134\n"
-			 "99 0 0 0 0 0 0 0 0 0 0 0 0 0 (deleted)\n");
+			 "\n16 1 2 3 4 5 6 7 8 9 14 13 10 11 15 12 "
+			 "/a\\012b\\134\n"
+			 "99 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 (deleted)\n");
 	free(text);
 }
 END_TEST
@@ -486,8 +492,8 @@ START_TEST(the_stat_of_an_inode_has_the_columns_of_files)
 	char *save;
 	int i = 0;
 	char columns[] = COLUMNS;
-	static const u64 values[] = {16, 1, 2, 3,  4,  5,  6,
-				     7,	 8, 9, 13, 10, 11, 12};
+	static const u64 values[] = {16, 1, 2,	3,  4,	5,  6,	7,
+				     8,	 9, 14, 13, 10, 11, 15, 12};
 	char *text;
 
 	fake_add_file(16, 0, "/a");
@@ -497,6 +503,152 @@ START_TEST(the_stat_of_an_inode_has_the_columns_of_files)
 	     s = strtok_r(NULL, " ", &save))
 		assert_line(text, s, values[i++]);
 	ck_assert_ptr_nonnull(strstr(text, "\npath /a\n"));
+}
+END_TEST
+
+/* ---- mappings ---- */
+
+static void add_vma(u32 pid, const char *comm, u64 ino, u64 pgoff, u64 nr)
+{
+	struct vma_info *v = &fake.vmas[fake.nr_vmas++];
+
+	*v = (struct vma_info){
+		.key = {.pid = pid, .start_time = 5},
+		.ino = ino,
+		.start = 0x7000000 + fake.nr_vmas * 0x100000,
+		.pgoff = pgoff,
+		.flags = VM_READ | VM_SHARED,
+	};
+	v->end = v->start + nr * PAGE_SIZE;
+	(void)snprintf(v->comm, sizeof(v->comm), "%s", comm);
+}
+
+START_TEST(maps_has_a_row_for_each_mapping_whatever_the_names)
+{
+	char *text;
+
+	fake_add_file(16, 0, "/a b\n");
+	add_vma(7, "a b\n\\", 16, 3, 2);
+	fake.vmas[0].file_known = true;
+	fake.vmas[0].file_id = 12;
+	fake.vmas[0].minflt = 4;
+	fake.vmas[0].majflt = 5;
+	add_vma(99999999, "", 17, (u64)1 << 40, 1);
+	fake.vmas[1].flags = VM_WRITE | VM_EXEC | VM_LOCKED | VM_RAND_READ;
+	fake.vmas[1].nr_private = 6;
+	text = text_of(CONTROL_MAPS);
+	squeeze(text);
+	ck_assert_str_eq(
+		text,
+		"pid comm address perms offset ino fh hints private minflt "
+		"majflt path\n"
+		"7 a\\040b\\012\\134 000007100000-000007102000 r--s 00003000 "
+		"16 12 - 0 4 5 /a b\\012\n"
+		"99999999 ? 000007200000-000007201000 -wxp 10000000000000 "
+		"17 - lo,rr 6 0 0 (deleted)\n");
+	free(text);
+
+	text = read_at("inode/16/maps");
+	ck_assert_ptr_nonnull(strstr(text, "\n7 "));
+	ck_assert_ptr_null(strstr(text, "\n99999999 "));
+}
+END_TEST
+
+START_TEST(processes_have_their_faults)
+{
+	char *text;
+
+	fake.nr_mms = 1;
+	fake.mms[0] = (struct mm_info){{7, 1234}, "x y", 3, 4, 5};
+	text = text_of(CONTROL_PROCESSES);
+	squeeze(text);
+	ck_assert_str_eq(text, "pid comm start_time maps minflt majflt\n"
+			       "7 x\\040y 1234 3 4 5\n");
+	free(text);
+}
+END_TEST
+
+START_TEST(rmap_has_a_row_for_each_range_with_the_same_mappings)
+{
+	char *text;
+
+	fake_add_file(16, 0, "/a");
+	(void)snprintf(fake.resident, sizeof(fake.resident), "%s",
+		       "cccccccc..cccccc");
+	add_vma(3, "a", 16, 2, 10); /* 2-11 */
+	add_vma(2, "b", 16, 4, 2);  /* 4-5 */
+	add_vma(3, "a", 16, 4, 4);  /* 4-7, a process once */
+	add_vma(9, "c", 16, 14, 1000);
+	add_vma(9, "c", 17, 0, 1000);
+	text = read_at("inode/16/rmap");
+	squeeze(text);
+	ck_assert_str_eq(text, "first last pages processes\n"
+			       "2 3 2 3:a\n"
+			       "4 5 2 3:a 2:b\n"
+			       "6 7 2 3:a\n"
+			       "10 11 2 3:a\n"
+			       "14 15 2 9:c\n");
+}
+END_TEST
+
+START_TEST(rmap_of_random_mappings_says_for_each_page_who_maps_it)
+{
+	struct rng rng;
+
+	fake_add_file(16, 0, "/a");
+	rng_init(&rng, 1);
+	for (u64 round = 0; round < test_rounds(300); round++) {
+		bool maps[64][4] = {{false}};
+		char *text, *save, *line;
+
+		memset(fake.resident, 0, sizeof(fake.resident));
+		for (int i = 0; i < 64; i++)
+			fake.resident[i] = rng_one_in(&rng, 3) ? '.' : 'c';
+		fake.nr_vmas = 0;
+		for (u64 i = rng_below(&rng, 12); i; i--) {
+			u64 first = rng_below(&rng, 60);
+			u64 nr = rng_range(&rng, 1, 64 - first);
+			u32 pid = (u32)rng_below(&rng, 4);
+
+			add_vma(pid, "x", 16, first, nr);
+			for (u64 p = first; p < first + nr; p++)
+				maps[p][pid] |= fake.resident[p] == 'c';
+		}
+		text = read_at("inode/16/rmap");
+		line = strtok_r(text, "\n", &save);
+		while ((line = strtok_r(NULL, "\n", &save)) != NULL) {
+			char *at = line;
+			u64 first = strtoull(at, &at, 10);
+			u64 last = strtoull(at, &at, 10);
+
+			expect_eq(strtoull(at, &at, 10), last - first + 1);
+			while ((at = strchr(at, ' ')) != NULL) {
+				u64 pid = strtoull(at, &at, 10);
+
+				expect(*at == ':' && pid < 4);
+				for (u64 p = first; p <= last; p++) {
+					expect(maps[p][pid]);
+					maps[p][pid] = false;
+				}
+			}
+		}
+		for (int p = 0; p < 64; p++)
+			for (int pid = 0; pid < 4; pid++)
+				expect(!maps[p][pid]);
+	}
+}
+END_TEST
+
+START_TEST(files_about_mappings_are_known_as_that)
+{
+	fake_add_file(77, 0, "/f");
+	ck_assert(control_shows_mappings(walk("maps")));
+	ck_assert(control_shows_mappings(walk("processes")));
+	ck_assert(control_shows_mappings(walk("inode/77/maps")));
+	ck_assert(control_shows_mappings(walk("inode/77/rmap")));
+	ck_assert(!control_shows_mappings(walk("inode/77/pages")));
+	ck_assert(!control_shows_mappings(walk("vmstat")));
+	ck_assert(!control_shows_mappings(77));
 }
 END_TEST
 
@@ -514,6 +666,8 @@ START_TEST(node_ids_never_change)
 	ck_assert_uint_eq(walk("inode/77/stat"), 0x860000000000004d);
 	ck_assert_uint_eq(walk("inode/77/pages"), 0x870000000000004d);
 	ck_assert_uint_eq(walk("inode/77/drop_caches"), 0x880000000000004d);
+	ck_assert_uint_eq(walk("inode/77/maps"), 0x890000000000004d);
+	ck_assert_uint_eq(walk("inode/77/rmap"), 0x8a0000000000004d);
 }
 END_TEST
 
@@ -598,7 +752,7 @@ START_TEST(every_entry_is_found_under_its_id_and_ids_are_unique)
 	fake_add_file(((u64)1 << 56) - 1, 0, "/g");
 	nr = check_dir(CONTROL_INO, seen, 0);
 	/* texts, inode, vm, knobs, commit_secs, two triggers, inodes */
-	ck_assert_int_eq(nr, CONTROL_TEXT_NR + 2 + KNOB_NR + 3 + 3 * 4);
+	ck_assert_int_eq(nr, CONTROL_TEXT_NR + 2 + KNOB_NR + 3 + 3 * 6);
 }
 END_TEST
 
@@ -679,7 +833,7 @@ static const struct {
 	{"inode", "0"},
 	{"inode", "18446744073709551618"},
 	{"inode", "two"},
-	{"inode/2", "maps"},
+	{"inode/2", "map"},
 	{"inode", "72057594037927938"}, /* 2 + 2^56 */
 };
 
@@ -705,7 +859,7 @@ START_TEST(unknown_ids_are_not_there)
 		0x8200000000000001,
 		0x8300000000000000,
 		0x8500000000000003,
-		0x8900000000000002,
+		0x8b00000000000002,
 		0xff00000000000002,
 	};
 
@@ -1060,6 +1214,13 @@ Suite *test_suite(void)
 	tcase_add_test(tc, volume_says_which_it_is);
 	tcase_add_test(tc, files_is_a_table_whatever_the_names);
 	tcase_add_test(tc, the_stat_of_an_inode_has_the_columns_of_files);
+	tcase_add_test(tc, maps_has_a_row_for_each_mapping_whatever_the_names);
+	tcase_add_test(tc, processes_have_their_faults);
+	tcase_add_test(tc,
+		       rmap_has_a_row_for_each_range_with_the_same_mappings);
+	tcase_add_test(tc,
+		       rmap_of_random_mappings_says_for_each_page_who_maps_it);
+	tcase_add_test(tc, files_about_mappings_are_known_as_that);
 	tcase_add_test(tc, node_ids_never_change);
 	tcase_add_test(tc,
 		       every_entry_is_found_under_its_id_and_ids_are_unique);
