@@ -447,7 +447,7 @@ static struct inode_spec spec_of(u32 mode, const struct fs_cred *cred)
 {
 	return (struct inode_spec){
 		.mode = mode & (S_IFMT | 07777),
-		.umask = cred->umask,
+		.umask = cred->umask & 0777,
 		.uid = cred->uid,
 		.gid = cred->gid,
 	};
