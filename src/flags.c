@@ -64,14 +64,15 @@ int inode_may_fallocate(struct inode *inode, int mode)
 	return refuse_if(inode, fixed);
 }
 
-/* Times set to now pass for an append-only file; so do those that the kernel
- * has kept in writeback mode, which alone come with a ctime. */
+/* Times set to now pass for an append-only file; so does the pair that the
+ * kernel has kept in writeback mode, where alone a ctime comes along. */
 int inode_may_setattr(struct inode *inode, unsigned set)
 {
 	const unsigned now = FS_SET_ATIME_NOW | FS_SET_MTIME_NOW;
+	const unsigned pair = FS_SET_MTIME | FS_SET_CTIME;
 	unsigned times = set & (FS_SET_ATIME | FS_SET_MTIME);
 
-	if (set & FS_SET_CTIME)
+	if (set & FS_SET_CTIME && !(set & ~pair))
 		return 0;
 	if ((times & FS_SET_ATIME && !(set & FS_SET_ATIME_NOW)) ||
 	    (times & FS_SET_MTIME && !(set & FS_SET_MTIME_NOW)) ||

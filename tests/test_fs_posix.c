@@ -388,6 +388,8 @@ static void check_fixed(u64 dir, u64 ino, const char *name)
 		-EPERM);
 	for (unsigned set = FS_SET_MODE; set <= FS_SET_MTIME; set <<= 1)
 		ck_assert_int_eq(setattr(ino, set, &attr), -EPERM);
+	ck_assert_int_eq(setattr(ino, FS_SET_MODE | FS_SET_CTIME, &attr),
+			 -EPERM);
 	ck_assert_int_eq(fs_setxattr(t.fs, ino, "user.x", "y", 1, 0), -EPERM);
 	ck_assert_int_eq(fs_removexattr(t.fs, ino, "user.x"), -EPERM);
 	ck_assert_int_eq(fs_link(t.fs, ino, ROOT, "another", &st), -EPERM);
