@@ -5,7 +5,8 @@
  *	mmap_helper WHAT FILE [SEED]
  *
  * Each WHAT makes FILE anew, does its work, compares, and ends with 0, or says
- * what was wrong and ends with 1.
+ * what was wrong and ends with 1. But `obey` maps FILE as it is and does what
+ * the lines of its input say; see commands[].
  */
 #include "config.h"
 
@@ -353,6 +354,128 @@ static void do_random(const char *name, u64 seed)
 	CHECK(munmap(m.at, RANDOM_MAX) == 0 && close(m.fd) == 0);
 }
 
+/* ---- one step at a time ---- */
+
+struct obeyed {
+	int fd; /* -1: closed */
+	char *at;
+	size_t size;
+	pid_t child; /* 0: none */
+};
+
+static void read_pages(struct obeyed *o, char *words)
+{
+	for (char *end; *words; words = end) {
+		u64 page = strtoull(words, &end, 10);
+
+		CHECK(end > words && PAGES(page) < o->size);
+		(void)*(volatile char *)(o->at + PAGES(page));
+	}
+}
+
+static void write_pages(struct obeyed *o, char *words)
+{
+	for (char *end; *words; words = end) {
+		u64 page = strtoull(words, &end, 10);
+
+		CHECK(end > words && PAGES(page) < o->size);
+		o->at[PAGES(page)]++;
+	}
+}
+
+/* The kernel's copies go: first from this process, then from its cache. */
+static void drop_pages(struct obeyed *o, char *words)
+{
+	(void)words;
+	CHECK(madvise(o->at, o->size, MADV_DONTNEED) == 0);
+	CHECK(posix_fadvise(o->fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
+}
+
+static void advise_random(struct obeyed *o, char *words)
+{
+	(void)words;
+	CHECK(madvise(o->at, o->size, MADV_RANDOM) == 0);
+}
+
+static void lock_pages(struct obeyed *o, char *words)
+{
+	(void)words;
+	CHECK(mlock2(o->at, o->size, MLOCK_ONFAULT) == 0);
+}
+
+static void map_private(struct obeyed *o, char *words)
+{
+	(void)words;
+	CHECK(munmap(o->at, o->size) == 0);
+	o->at = map(o->fd, o->size, MAP_PRIVATE);
+}
+
+static void close_file(struct obeyed *o, char *words)
+{
+	(void)words;
+	CHECK(close(o->fd) == 0);
+	o->fd = -1;
+}
+
+static void have_child(struct obeyed *o, char *words)
+{
+	(void)words;
+	o->child = fork();
+	CHECK(o->child >= 0);
+	while (!o->child)
+		(void)pause();
+}
+
+static void lose_child(struct obeyed *o, char *words)
+{
+	(void)words;
+	CHECK(kill(o->child, SIGKILL) == 0);
+	CHECK(waitpid(o->child, NULL, 0) == o->child);
+}
+
+static const struct {
+	const char *name;
+	void (*fn)(struct obeyed *o, char *words);
+} commands[] = {
+	{"read", read_pages},  {"write", write_pages},
+	{"drop", drop_pages},  {"random", advise_random},
+	{"lock", lock_pages},  {"private", map_private},
+	{"close", close_file}, {"fork", have_child},
+	{"lose", lose_child},
+};
+
+static void obey(struct obeyed *o, char *line)
+{
+	char *word;
+
+	line[strcspn(line, "\n")] = '\0';
+	word = strsep(&line, " ");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!strcmp(word, commands[i].name)) {
+			commands[i].fn(o, line ? line : word + strlen(word));
+			(void)puts("done");
+			return;
+		}
+	}
+	fail("%s: unknown", word);
+}
+
+static void do_obey(const char *name, u64 seed)
+{
+	struct obeyed o = {.fd = open(name, O_RDWR | O_CLOEXEC)};
+	char line[4096];
+	struct stat st;
+
+	(void)seed;
+	CHECK(o.fd >= 0 && fstat(o.fd, &st) == 0);
+	o.size = (size_t)st.st_size;
+	o.at = map(o.fd, o.size, MAP_SHARED);
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
+	(void)puts("done");
+	while (fgets(line, sizeof(line), stdin))
+		obey(&o, line);
+}
+
 static const struct {
 	const char *what;
 	void (*fn)(const char *name, u64 seed);
@@ -362,7 +485,7 @@ static const struct {
 	{"truncate", do_truncate}, {"outlive", do_outlive},
 	{"unlink", do_unlink},	   {"leave", do_leave},
 	{"left", do_left},	   {"hold", do_hold},
-	{"random", do_random},
+	{"random", do_random},	   {"obey", do_obey},
 };
 
 int main(int argc, char **argv)

@@ -1,0 +1,254 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# shellcheck disable=SC2119,SC2317,SC2154
+#
+# Who maps what, and every fault counted: a program that touches known pages
+# after the kernel's copies were dropped.
+
+# shellcheck source=tests/mount_lib.sh
+. "${top_srcdir:?}/tests/mount_lib.sh"
+mount_init 120
+
+ctl=$MNT/.foliofs
+
+# ---- a program that does as it is told, in the background of one test
+
+helper_start()
+{
+	rm -f "$TMP/to" "$TMP/from"
+	mkfifo "$TMP/to" "$TMP/from"
+	"$top_builddir/mmap_helper" obey "$1" <"$TMP/to" >"$TMP/from" &
+	helper=$!
+	exec 7>"$TMP/to" 8<"$TMP/from"
+	read -r _reply <&8
+	is "$_reply" 'done'
+}
+
+tell()
+{
+	echo "$*" >&7
+	read -r _reply <&8 || fail "$*: the program has ended"
+	is "$_reply" 'done' "$*"
+}
+
+helper_end()
+{
+	exec 7>&- 8<&-
+	wait "$helper"
+}
+
+# column FILE COLUMN WHERE VALUE: of the rows whose WHERE is VALUE, one a line.
+column()
+{
+	awk -v col="$2" -v where="$3" -v value="$4" '
+		NR == 1 { for (i = 1; i <= NF; i++) n[$i] = i }
+		NR > 1 && $n[where] == value { print $n[col] }' "$ctl/$1"
+}
+
+# counts MAJOR MINOR: of the program, the file and all of the mount.
+counts()
+{
+	is "$(column maps majflt pid "$helper")" "$1" 'major faults, mapping'
+	is "$(column maps minflt pid "$helper")" "$2" 'minor faults, mapping'
+	is "$(column processes majflt pid "$helper")" "$1" 'major, process'
+	is "$(column processes minflt pid "$helper")" "$2" 'minor, process'
+	is "$(column files majflt ino "$ino")" "$1" 'major faults, file'
+	is "$(column files minflt ino "$ino")" "$2" 'minor faults, file'
+	is "$(vmstat pgmajfault)" "$1" 'major faults, mount'
+	is "$(vmstat pgfault)" $(($1 + $2)) 'faults, mount'
+}
+
+# A fault asks for one page: neither the kernel nor we read ahead.
+one_by_one()
+{
+	_bdi=/sys/class/bdi/$(mounted_dev "$MNT")/read_ahead_kb
+	[ -w "$_bdi" ] || skip 'the readahead of the kernel cannot be set'
+	echo 0 >"$_bdi"
+	echo 0 >"$ctl/vm/readahead_kb"
+}
+
+# Mounted, and the daemon has tuned the kernel and begun to look.
+mount_now()
+{
+	: >"$TMP/daemon.log"
+	volume_mount "$@"
+	until_true 20 grep -q 'mounted at' "$TMP/daemon.log"
+}
+
+begin()
+{
+	! is_mounted "$MNT" || volume_umount
+	rm -rf "$VOL"
+	volume_create --size 256M
+	mount_now "$@"
+}
+
+begin_cold()
+{
+	begin "$@"
+	head -c 256K /dev/urandom >"$MNT/f"
+	"$FOLIOCTL" sync "$MNT"
+	volume_umount
+	mount_now "$@"
+	ino=$(stat -c %i "$MNT/f")
+}
+
+count_all()
+{
+	begin_cold "$@"
+	one_by_one
+	helper_start "$MNT/f"
+	counts 0 0
+	tell read 3 7 11 40
+	counts 4 0
+	tell read 3 7 11 40		# the kernel has them: nobody tells us
+	counts 4 0
+	tell drop
+	tell read 3 7
+	counts 4 2
+	tell write 60
+	counts 5 2
+	tell drop
+	echo 1 >"$ctl/inode/$ino/drop_caches"
+	tell read 11 12
+	counts 7 2
+	is "$(vmstat pgmajfault_swap)" 0 'major faults from slots'
+	is "$(vmstat tracker_unknown)" 0 'reads of nobody knows'
+	is "$(vmstat tracker_dropped)" 0 'events dropped'
+
+	# Others who read what it maps fault on nothing. One that has ended
+	# before anybody looked could have mapped it: that is not known.
+	tell drop
+	case $* in *own*) helper_end; return ;; esac
+	fills=$(vmstat pgfill)
+	dd if="$MNT/f" bs=4096 skip=20 count=2 of=/dev/null status=none
+	counts 7 2
+	is $(($(vmstat pgfill) - fills + $(vmstat tracker_unknown))) 2 'fills'
+	helper_end
+}
+
+t_kernel()
+{
+	count_all -o cache_size=64M,commit=0
+}
+run 'every fault is counted, of file, mapping and process' t_kernel
+
+t_parsed()
+{
+	count_all -o cache_size=64M,commit=0,parse_maps
+}
+run 'the same when /proc/PID/maps is parsed' t_parsed
+
+t_own()
+{
+	count_all -o cache_size=64M,commit=0,cache=own
+}
+run 'the same in own mode' t_own
+
+# Of the pages that are in slots alone, three.
+t_swap()
+{
+	begin -o cache_size=2M,commit=0
+	one_by_one
+	head -c 8M /dev/urandom >"$MNT/f"
+	ino=$(stat -c %i "$MNT/f")
+	helper_start "$MNT/f"
+	tell drop
+	pages=$(grep -bo z "$ctl/inode/$ino/pages" | cut -d: -f1 | head -n 300 |
+		awk 'NR % 100 == 0')
+	before=$(column maps majflt pid "$helper")
+	swapped=$(vmstat pgmajfault_swap)
+	# shellcheck disable=SC2086
+	tell read $pages
+	is $(($(column maps majflt pid "$helper") - before)) 3 'major faults'
+	is $(($(vmstat pgmajfault_swap) - swapped)) 3 'from slots'
+	helper_end
+}
+run 'a fault for which a slot was read counts as that' t_swap
+
+t_rows()
+{
+	begin_cold -o cache_size=64M
+	helper_start "$MNT/f"
+	is "$(column maps perms pid "$helper")" rw-s
+	is "$(column maps comm pid "$helper")" mmap_helper
+	is "$(column maps ino pid "$helper")" "$ino"
+	is "$(column maps path pid "$helper")" /f
+	is "$(column maps hints pid "$helper")" -
+	is "$(column files opens ino "$ino")" 1
+	at_least "$(column maps fh pid "$helper")" 1 'open file'
+
+	tell read 0 1 2
+	is "$(column "inode/$ino/maps" pid ino "$ino")" "$helper"
+	# whatever was read ahead: of the pages in memory, all are mapped
+	is "$(awk 'NR > 1 { print $4 }' "$ctl/inode/$ino/rmap" | sort -u)" \
+		"$helper:mmap_helper"
+	is "$(awk 'NR > 1 { n += $3 } END { print n }' \
+		"$ctl/inode/$ino/rmap")" "$(column files nr_cache ino "$ino")"
+	is "$(column files mapped ino "$ino")" \
+		"$(column files nr_cache ino "$ino")"
+	is "$(meminfo Mapped)" $(($(vmstat nr_mapped) * 4))
+
+	tell random
+	is "$(column maps hints pid "$helper")" rr
+	tell lock
+	is "$(column maps hints pid "$helper")" lo,rr
+	at_least "$(vmstat nr_unevictable)" 1 'pages that are locked'
+	tell fork
+	is "$(column maps ino path /f | wc -l)" 2 'processes'
+	tell lose
+	is "$(column maps ino path /f | wc -l)" 1 'processes'
+
+	tell private
+	tell write 5 9
+	is "$(column maps perms pid "$helper")" rw-p
+	is "$(column maps private pid "$helper")" 2 'pages of its own'
+
+	tell close
+	rm "$MNT/f"
+	"$FOLIOCTL" sync "$MNT"
+	is "$(column maps path pid "$helper")" '(deleted)'
+	helper_end
+	is "$(column maps pid comm mmap_helper)" ''
+}
+run 'maps follows a mapping through its life' t_rows
+
+figure_is()
+{
+	[ "$(vmstat "$1")" = "$2" ]
+}
+
+# A process is seen without anybody asking for it, by what it does.
+t_by_itself()
+{
+	begin_cold -o cache_size=64M
+	helper_start "$MNT/f"
+	until_true 20 figure_is nr_vmas 1
+	full=$(vmstat tracker_full_scans)
+	helper_end
+	until_true 20 figure_is nr_mms 0
+	is "$(vmstat tracker_full_scans)" "$full"
+}
+
+run 'a mapping is found, and its end, without asking' t_by_itself
+
+daemon_ticks()
+{
+	awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$(daemon_pid)/stat"
+}
+
+# Nobody has a file open. /proc is asked first and last, so that our own
+# questions are not in between.
+t_idle()
+{
+	begin_cold -o cache_size=64M
+	wakeups=$(vmstat tracker_wakeups)
+	ticks=$(daemon_ticks)
+	sleep 5
+	at_most $(($(daemon_ticks) - ticks)) 2 'ticks of the daemon in 5 s'
+	is "$(vmstat tracker_wakeups)" "$wakeups" 'times the tracker woke up'
+}
+run 'an idle mount costs no CPU' t_idle
+
+volume_umount
+finish
