@@ -10,30 +10,41 @@
 
 /* ---- looking ---- */
 
+/* How many of a gang of entries would be activated if they came back. */
+static u64 recent_among(struct cache *c, const u64 *entry, u32 nr)
+{
+	u64 recent = 0;
+
+	for (u32 i = 0; i < nr; i++) {
+		u32 v = entry_value(entry[i]);
+
+		if (entry_kind(entry[i]) == ENTRY_SHADOW)
+			recent += v && workingset_recent(c, v);
+		else if (entry_kind(entry[i]) == ENTRY_SWAP)
+			recent += workingset_recent(c, swp_entry(c, v)->shadow);
+	}
+	return recent;
+}
+
+/* A file may have millions of entries: writers have their turn in between. */
 static u64 count_recent(struct address_space *as)
 {
-	struct cache *c = as->cache;
 	u64 index[GANG];
 	u64 entry[GANG];
 	u64 recent = 0;
 	u64 next = 0;
 	u32 nr;
 
-	if (!as->nr_shadow && !as->nr_state[PAGE_SWAPPED])
-		return 0;
 	do {
-		nr = page_tree_gang(&as->tree, next, PGOFF_MAX, index, entry,
-				    GANG);
-		for (u32 i = 0; i < nr; i++) {
-			u32 v = entry_value(entry[i]);
-
-			next = index[i] + 1;
-			if (entry_kind(entry[i]) == ENTRY_SHADOW)
-				recent += v && workingset_recent(c, v);
-			else if (entry_kind(entry[i]) == ENTRY_SWAP)
-				recent += workingset_recent(
-					c, swp_entry(c, v)->shadow);
-		}
+		nr = 0;
+		mutex_lock(&as->tree_lock);
+		if (as->nr_shadow || as->nr_state[PAGE_SWAPPED])
+			nr = page_tree_gang(&as->tree, next, PGOFF_MAX, index,
+					    entry, GANG);
+		recent += recent_among(as->cache, entry, nr);
+		mutex_unlock(&as->tree_lock);
+		if (nr)
+			next = index[nr - 1] + 1;
 	} while (nr == GANG);
 	return recent;
 }
@@ -51,6 +62,7 @@ void address_space_stat(struct address_space *as,
 			struct address_space_stat *ret)
 {
 	const u64 *nr = as->nr_state;
+	u64 recent = count_recent(as);
 	u64 when;
 
 	mutex_lock(&as->tree_lock);
@@ -61,7 +73,7 @@ void address_space_stat(struct address_space *as,
 		.nr_dirty = nr[PAGE_DIRTY],
 		.nr_writeback = as->nr_writeback,
 		.nr_evicted = as->nr_shadow + nr[PAGE_SWAPPED],
-		.nr_recently_evicted = count_recent(as),
+		.nr_recently_evicted = recent,
 		.nr_saved = nr[PAGE_SAVED],
 		.nr_swapped = nr[PAGE_SWAPPED],
 		.nr_uncommitted =
@@ -172,8 +184,18 @@ bool address_space_resident(struct address_space *as, u64 pgoff, u64 last,
 	return true;
 }
 
+/* One past the last of a gang that is no shadow entry, or 0. */
+static u64 last_among(const u64 *index, const u64 *entry, u32 nr)
+{
+	while (nr-- > 0) {
+		if (entry_kind(entry[nr]) != ENTRY_SHADOW)
+			return index[nr] + 1;
+	}
+	return 0;
+}
+
 /* The last page may be followed by any number of shadow entries. */
-static u64 last_of_gangs(const struct address_space *as)
+u64 address_space_last(struct address_space *as)
 {
 	u64 index[GANG];
 	u64 entry[GANG];
@@ -182,28 +204,34 @@ static u64 last_of_gangs(const struct address_space *as)
 	u32 nr;
 
 	do {
-		nr = page_tree_gang(&as->tree, next, PGOFF_MAX, index, entry,
-				    GANG);
-		for (u32 i = 0; i < nr; i++) {
-			next = index[i] + 1;
-			if (entry_kind(entry[i]) != ENTRY_SHADOW)
-				last = next;
-		}
+		nr = 0;
+		mutex_lock(&as->tree_lock);
+		if (as->nr_shadow)
+			nr = page_tree_gang(&as->tree, next, PGOFF_MAX, index,
+					    entry, GANG);
+		else if (page_tree_last(&as->tree, &last))
+			last++;
+		mutex_unlock(&as->tree_lock);
+		last = max(last, last_among(index, entry, nr));
+		if (nr)
+			next = index[nr - 1] + 1;
 	} while (nr == GANG);
 	return last;
 }
 
-u64 address_space_last(struct address_space *as)
+bool address_space_any(const struct address_space *as)
 {
-	u64 last = 0;
+	u64 nr = 0;
 
-	mutex_lock(&as->tree_lock);
-	if (as->nr_shadow)
-		last = last_of_gangs(as);
-	else if (page_tree_last(&as->tree, &last))
-		last++;
-	mutex_unlock(&as->tree_lock);
-	return last;
+	for (u32 state = 0; state < NR_PAGE_STATES; state++)
+		nr += state == PAGE_ABSENT ? 0
+					   : atomic_read(&as->nr_state[state]);
+	return nr > 0;
+}
+
+u64 address_space_nr_dirty(const struct address_space *as)
+{
+	return atomic_read(&as->nr_state[PAGE_DIRTY]);
 }
 
 /* ---- checking ---- */

@@ -542,7 +542,14 @@ void address_space_map(struct address_space *as, u64 pgoff, u64 nr, char *ret);
 bool address_space_resident(struct address_space *as, u64 pgoff, u64 last,
 			    u64 *ret_first, u64 *ret_last);
 
-/* One past the last page index with an entry (page or swap), 0: none. */
+/* Pages that only frames have, at a glance. */
+u64 address_space_nr_dirty(const struct address_space *as);
+
+/* Has it a page, in memory or in swap? O(1). */
+bool address_space_any(const struct address_space *as);
+
+/* One past the last page index with an entry (page or swap), 0: none. Looks at
+ * all shadow entries; others change the file meanwhile. */
 u64 address_space_last(struct address_space *as);
 
 /* Keep all pages of @as in memory (count), or let go again. */

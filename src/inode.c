@@ -576,6 +576,7 @@ static void inode_from_spec(struct inode *inode, const struct inode_spec *spec)
 	if (spec->nameless) {
 		inode->nlink = 0;
 		inode->orphan = true;
+		inode->linkable = true;
 	}
 	inode->nr_blocks = 0;
 	inode->no_rows = true;
@@ -647,7 +648,7 @@ void inode_drop_writer(struct inode *inode)
 
 static bool has_pages(struct inode *inode)
 {
-	return inode_is_reg(inode) && address_space_last(&inode->mapping);
+	return inode_is_reg(inode) && address_space_any(&inode->mapping);
 }
 
 /* The oldest idle inode, unhashed; those with pages are spared once. */

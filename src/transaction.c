@@ -53,7 +53,6 @@ static bool included(const struct transaction *t, struct inode *inode,
 static u32 find_big(struct transaction *t, struct inode **ret)
 {
 	struct oplist *l = &t->fs->ops;
-	struct address_space_stat st;
 	struct inode *inode;
 	u32 nr = 0;
 
@@ -61,10 +60,8 @@ static u32 find_big(struct transaction *t, struct inode **ret)
 	list_for_each_entry (inode, &l->dirty, dirty) {
 		if (nr == PREWRITE_FILES)
 			break;
-		if (!included(t, inode, l->epoch))
-			continue;
-		address_space_stat(&inode->mapping, &st);
-		if (st.nr_dirty <= PREWRITE_PAGES)
+		if (address_space_nr_dirty(&inode->mapping) <= PREWRITE_PAGES ||
+		    !included(t, inode, l->epoch))
 			continue;
 		inode_get(inode);
 		ret[nr++] = inode;
