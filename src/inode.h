@@ -107,6 +107,7 @@ struct inode {
 	struct list_head xattrs; /* newest records */
 	struct list_head dirty;	 /* oplist.dirty */
 	bool norow;		 /* no row, no record: O_TMPFILE and the like */
+	bool linkable;		 /* O_TMPFILE's, which never had a name */
 	bool orphan;		 /* no name: not to be on oplist.dirty */
 
 	/* atomic: a folder none of whose names was ever committed; cleared

@@ -112,8 +112,8 @@ int meta_dentry_list(struct meta_reader *r, u64 parent, u64 after,
 		     struct dentry_row *ret, u32 max);
 /* 1 when the folder has an entry, 0, -errno. */
 int meta_dentry_any(struct meta_reader *r, u64 parent);
-/* A (parent, name) of @ino, for paths; any of several. */
-int meta_dentry_of(struct meta_reader *r, u64 ino, u64 *ret_parent,
+/* The @nth (parent, name) of @ino, for paths. -ENOENT: it has no more. */
+int meta_dentry_of(struct meta_reader *r, u64 ino, u32 nth, u64 *ret_parent,
 		   struct dentry_row *ret);
 int meta_symlink_get(struct meta_reader *r, u64 ino, char *buf, size_t len);
 /* Value into @buf; Return: its size, -ENODATA, -ERANGE (larger than len and

@@ -47,7 +47,7 @@
 		       "WHERE parent=?1 AND id>?2 ORDER BY id LIMIT ?3")       \
 	X(DENTRY_ANY, "SELECT 1 FROM dentry WHERE parent=?1 LIMIT 1")          \
 	X(DENTRY_OF, "SELECT id,ino,type,name,parent FROM dentry "             \
-		     "WHERE ino=?1 ORDER BY id LIMIT 1")                       \
+		     "WHERE ino=?1 ORDER BY id LIMIT 1 OFFSET ?2")             \
 	X(DENTRY_MAX, "SELECT coalesce(max(id),0) FROM dentry")                \
 	X(DENTRY_PUT, "INSERT OR REPLACE INTO dentry(id,parent,name,ino,type)" \
 		      " VALUES(?1,?2,?3,?4,?5)")                               \

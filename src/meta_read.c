@@ -121,7 +121,7 @@ int meta_dentry_any(struct meta_reader *r, u64 parent)
 	return err;
 }
 
-int meta_dentry_of(struct meta_reader *r, u64 ino, u64 *ret_parent,
+int meta_dentry_of(struct meta_reader *r, u64 ino, u32 nth, u64 *ret_parent,
 		   struct dentry_row *ret)
 {
 	sqlite3_stmt *s;
@@ -130,6 +130,7 @@ int meta_dentry_of(struct meta_reader *r, u64 ino, u64 *ret_parent,
 	if (err)
 		return err;
 	bind_u64(s, 1, ino);
+	bind_u64(s, 2, nth);
 	err = first_row(s, -ENOENT);
 	if (err)
 		return err;

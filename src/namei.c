@@ -132,13 +132,11 @@ int namei_any(struct inode *dir)
 }
 
 /* A (parent, name) of @ino, changed or not. */
-static int name_of(struct fs *fs, u64 ino, u64 *ret_parent,
-		   struct dentry_row *ret)
+/* In the overlay. */
+static bool new_name_of(struct oplist *l, u64 ino, u64 *ret_parent,
+			struct dentry_row *ret)
 {
-	struct oplist *l = &fs->ops;
-	struct meta_reader *r = NULL;
 	struct name *n;
-	int err;
 
 	mutex_lock(&l->lock);
 	n = names_of(&l->names, ino);
@@ -148,14 +146,53 @@ static int name_of(struct fs *fs, u64 ino, u64 *ret_parent,
 		memcpy(ret->name, n->str, n->len + 1u);
 	}
 	mutex_unlock(&l->lock);
-	if (n)
-		return 0;
+	return n;
+}
 
-	err = meta_reader_get(fs->volume->meta, &r);
-	if (err)
-		return err;
-	err = meta_dentry_of(r, ino, ret_parent, ret);
-	meta_reader_put(r);
+/* Has the overlay a newer word about this name? */
+static bool superseded(struct oplist *l, u64 parent,
+		       const struct dentry_row *row)
+{
+	bool is;
+
+	mutex_lock(&l->lock);
+	is = names_find(&l->names, parent, row->name) != NULL;
+	mutex_unlock(&l->lock);
+	return is;
+}
+
+/* Of a file with many names so many are looked at, if they are all gone. */
+#define NAMES_TRIED 64
+
+/* Context: drop_sem held. */
+static int name_of_held(struct fs *fs, u64 ino, u64 *ret_parent,
+			struct dentry_row *ret)
+{
+	struct meta_reader *r = NULL;
+	int err;
+
+	if (new_name_of(&fs->ops, ino, ret_parent, ret))
+		return 0;
+	for (u32 nth = 0; nth < NAMES_TRIED; nth++) {
+		err = meta_reader_get(fs->volume->meta, &r);
+		if (err)
+			return err;
+		err = meta_dentry_of(r, ino, nth, ret_parent, ret);
+		meta_reader_put(r);
+		if (err || !superseded(&fs->ops, *ret_parent, ret))
+			return err;
+	}
+	return -ENOENT;
+}
+
+static int name_of(struct fs *fs, u64 ino, u64 *ret_parent,
+		   struct dentry_row *ret)
+{
+	int err;
+
+	down_read(&fs->ops.drop_sem);
+	err = name_of_held(fs, ino, ret_parent, ret);
+	up_read(&fs->ops.drop_sem);
 	return err;
 }
 
@@ -638,7 +675,7 @@ static int link_locked(struct ns_change *ch, struct inode *dir,
 	err = may_add(dir, name, false);
 	if (err)
 		return err;
-	if (!inode->nlink && !inode->norow)
+	if (!inode->nlink && !inode->linkable)
 		return -ENOENT;
 	if (inode->nlink >= FS_LINK_MAX)
 		return -EMLINK;

@@ -254,6 +254,7 @@ void log_inode_create(struct ns_change *ch, struct inode *inode)
 	assert(inode->norow);
 	inode->norow = false;
 	inode->orphan = false;
+	inode->linkable = false;
 	unpark_xattrs_locked(l, inode);
 	mutex_unlock(&l->lock);
 	log_inode_what(ch, inode, OP_INODE_CREATE);

@@ -996,6 +996,57 @@ START_TEST(inline_pages_are_moved_out_when_they_are_many)
 }
 END_TEST
 
+/* ---- names that are gone ---- */
+
+START_TEST(only_o_tmpfile_gets_a_name_after_it_had_none)
+{
+	struct stat st;
+	u64 fh, ino;
+
+	for (int committed = 0; committed < 2; committed++) {
+		ino = test_create(&t, ROOT, "f", &fh);
+		if (committed)
+			ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+		ck_assert_int_eq(fs_unlink(t.fs, ROOT, "f"), 0);
+		ck_assert_int_eq(fs_link(t.fs, ino, ROOT, "back", &st),
+				 -ENOENT);
+		ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	}
+	ck_assert_int_eq(
+		fs_tmpfile(t.fs, ROOT, 0644, O_RDWR, &test_cred, 1, &st, &fh),
+		0);
+	ino = st.st_ino;
+	ck_assert_int_eq(fs_link(t.fs, ino, ROOT, "first", &st), 0);
+	ck_assert_int_eq(fs_unlink(t.fs, ROOT, "first"), 0);
+	ck_assert_int_eq(fs_link(t.fs, ino, ROOT, "second", &st), -ENOENT);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+START_TEST(a_path_is_of_a_name_that_is_there)
+{
+	char path[64];
+	struct stat st;
+	u64 ino = test_create(&t, ROOT, "a", NULL);
+
+	ck_assert_int_eq(fs_link(t.fs, ino, ROOT, "b", &st), 0);
+	ck_assert_int_eq(fs_link(t.fs, ino, ROOT, "c", &st), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(fs_unlink(t.fs, ROOT, "a"), 0);
+	ck_assert_int_eq(fs_path(t.fs, ino, path, sizeof(path)), 0);
+	ck_assert_str_eq(path, "/b");
+	ck_assert_int_eq(fs_rename(t.fs, ROOT, "b", ROOT, "d", 0, &test_cred),
+			 0);
+	ck_assert_int_eq(fs_unlink(t.fs, ROOT, "d"), 0);
+	(void)test_create(&t, ROOT, "b", NULL);
+	ck_assert_int_eq(fs_path(t.fs, ino, path, sizeof(path)), 0);
+	ck_assert_str_eq(path, "/c");
+	ck_assert_int_eq(fs_unlink(t.fs, ROOT, "c"), 0);
+	ck_assert_int_eq(fs_path(t.fs, ino, path, sizeof(path)), -ENOENT);
+	fs_forget(t.fs, ino, 2);
+}
+END_TEST
+
 /* ---- a volume that is full ---- */
 
 static void setup_small(void)
@@ -1111,6 +1162,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_large_folder_is_read_whole_while_it_is_committed);
 	tcase_add_test(tc, fsync_of_what_is_clean_commits_nothing);
 	tcase_add_test(tc, a_small_fsync_writes_no_data_block);
+	tcase_add_test(tc, only_o_tmpfile_gets_a_name_after_it_had_none);
+	tcase_add_test(tc, a_path_is_of_a_name_that_is_there);
 	tcase_add_test(tc, inline_pages_are_moved_out_when_they_are_many);
 
 	tc = add_case(s, "crash", setup);

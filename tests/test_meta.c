@@ -211,7 +211,9 @@ START_TEST(names_are_bytes_and_folders_list_in_order_of_creation)
 		ck_assert_uint_eq(d.ino, 20 + i);
 		ck_assert_uint_eq(d.type, S_IFREG);
 		ck_assert_uint_eq(d.len, strlen(names[i]));
-		ck_assert_int_eq(meta_dentry_of(r, 20 + i, &parent, &d), 0);
+		ck_assert_int_eq(meta_dentry_of(r, 20 + i, 0, &parent, &d), 0);
+		ck_assert_int_eq(meta_dentry_of(r, 20 + i, 1, &parent, &d),
+				 -ENOENT);
 		ck_assert_str_eq(d.name, names[i]);
 		ck_assert_uint_eq(parent, 1);
 	}
@@ -219,7 +221,7 @@ START_TEST(names_are_bytes_and_folders_list_in_order_of_creation)
 	ck_assert_uint_eq(rows[0].id, 12);
 	ck_assert_int_eq(meta_dentry_list(r, 1, 14, rows, 2), 0);
 	ck_assert_int_eq(meta_dentry_get(r, 1, "aa", 2, &d), -ENOENT);
-	ck_assert_int_eq(meta_dentry_of(r, 99, &parent, &d), -ENOENT);
+	ck_assert_int_eq(meta_dentry_of(r, 99, 0, &parent, &d), -ENOENT);
 	ck_assert_uint_eq(meta_max_dentry_id(m), 14);
 
 	/* a name is replaced with its id, and deleting twice is no error */
