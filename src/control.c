@@ -165,6 +165,22 @@ static int node_decode(struct control *c, u64 id, struct node *ret)
 	return -ENOENT;
 }
 
+static const char *fixed_child(const struct node *dir, u64 i, struct node *ret);
+
+/* One for each folder in it, its name and its "."; how many inodes there are
+ * changes all the time: 1 says that the number is not to be relied on. */
+static u32 nr_links(const struct node *dir)
+{
+	struct node child;
+	u32 nr = 2;
+
+	if (dir->kind == NODE_INODES)
+		return 1;
+	for (u64 i = 0; fixed_child(dir, i, &child); i++)
+		nr += is_dir(child.kind);
+	return nr;
+}
+
 static void node_stat(struct control *c, const struct node *node,
 		      struct stat *ret)
 {
@@ -179,7 +195,7 @@ static void node_stat(struct control *c, const struct node *node,
 	};
 	if (is_dir(node->kind)) {
 		ret->st_mode = S_IFDIR | 0500;
-		ret->st_nlink = 2;
+		ret->st_nlink = nr_links(node);
 	} else {
 		ret->st_mode =
 			S_IFREG | (is_writable(node->kind) ? 0600 : 0400);

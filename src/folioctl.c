@@ -127,6 +127,16 @@ static void merge_options(const struct option *longs, struct option ret[16])
 	ret[n] = (struct option){NULL, 0, NULL, 0};
 }
 
+/* As a variable of a script that is not set. */
+static bool has_empty(int argc, char **argv)
+{
+	for (int i = optind; i < argc; i++) {
+		if (!*argv[i])
+			return true;
+	}
+	return false;
+}
+
 int command_option(const struct command *cmd, int argc, char **argv,
 		   const char *shorts, const struct option *longs,
 		   int *ret_status)
@@ -153,6 +163,11 @@ int command_option(const struct command *cmd, int argc, char **argv,
 	case '?':
 		*ret_status = complain_usage(cmd, "unknown option: %s",
 					     argv[optind - 1]);
+		return COMMAND_DONE;
+	case -1:
+		if (!has_empty(argc, argv))
+			return c;
+		*ret_status = complain_usage(cmd, "an empty name");
 		return COMMAND_DONE;
 	default:
 		return c;

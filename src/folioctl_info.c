@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "folioctl.h"
 #include "units.h"
 #include "volume.h"
@@ -195,12 +196,26 @@ static bool is_volume(const char *path)
 	return ret;
 }
 
+static bool is_mount(const char *path)
+{
+	struct strbuf folder = STRBUF_INIT;
+	bool ret;
+
+	strbuf_printf(&folder, "%s/" CONTROL_NAME, path);
+	ret = !folder.failed && access(folder.buf, F_OK) == 0;
+	strbuf_release(&folder);
+	return ret;
+}
+
 static int info(const char *path, bool json)
 {
 	struct strbuf out = STRBUF_INIT;
 	struct strbuf sb = STRBUF_INIT;
 	int status;
 
+	if (access(path, F_OK) == 0 && !is_volume(path) && !is_mount(path))
+		return complain("%s: neither a volume nor a mount of foliofs",
+				path);
 	status = is_volume(path) ? volume_lines(path, &sb)
 				 : mount_lines(path, &sb);
 	if (status != EXIT_OK || !json) {

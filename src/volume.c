@@ -252,6 +252,13 @@ static int check_empty(int dirfd)
 	return err;
 }
 
+static const char *not_empty(int dirfd)
+{
+	return faccessat(dirfd, "meta.db", F_OK, 0) == 0
+		       ? "it is a volume already"
+		       : "the folder is not empty";
+}
+
 static int create_in(const char *path, int dirfd,
 		     const struct volume_options *opt, char *err, size_t errlen)
 {
@@ -261,7 +268,9 @@ static int create_in(const char *path, int dirfd,
 		return code;
 	code = check_empty(dirfd);
 	if (code)
-		return complain(err, errlen, code, "%s", strerror(-code));
+		return complain(err, errlen, code, "%s",
+				code == -ENOTEMPTY ? not_empty(dirfd)
+						   : strerror(-code));
 	code = create_files(path, dirfd, opt);
 	if (code) {
 		remove_files(dirfd);
@@ -281,8 +290,8 @@ int volume_create(const char *path, const struct volume_options *opt, char *err,
 	(void)complain(err, errlen, 0, "%s", "");
 	if (opt->size && opt->size / PAGE_SIZE < VOLUME_MIN_BLOCKS)
 		return complain(err, errlen, -EINVAL,
-				"a volume has at least %zu bytes",
-				VOLUME_MIN_BLOCKS * PAGE_SIZE);
+				"a volume has at least %zuK",
+				VOLUME_MIN_BLOCKS * PAGE_SIZE / 1024);
 	if (opt->size / PAGE_SIZE > PGOFF_MAX)
 		return complain(err, errlen, -EINVAL, "it is too large");
 	if (mkdir(path, 0700) == 0)

@@ -157,6 +157,28 @@ t_json()
 }
 run 'info and check speak JSON' t_json
 
+t_messages()
+{
+	exits 0 "$ctl" create -s 16M "$tmp/again"
+	exits 1 "$ctl" create "$tmp/again"
+	says 2 'it is a volume already'
+	exits 1 "$ctl" create "$tmp"
+	says 2 'the folder is not empty'
+	exits 1 "$ctl" create -s 4K "$tmp/small"
+	says 2 'a volume has at least 1024K'
+	[ ! -e "$tmp/small" ]
+	exits 1 "$ctl" info "$tmp"
+	says 2 'neither a volume nor a mount'
+	exits 1 "$ctl" info "$ctl"
+	says 2 'neither a volume nor a mount'
+	for _c in create check info stat sync drop; do
+		exits 2 "$ctl" $_c ''
+		says 2 'an empty name'
+	done
+	exits 2 "$tmp/mkfs.foliofs" ''
+}
+run 'what is refused is refused for the reason there is' t_messages
+
 t_nothing()
 {
 	for _c in check info; do

@@ -801,6 +801,7 @@ START_TEST(only_the_owner_may_look)
 	fake_add_file(2, 0, "/f");
 	ck_assert_int_eq(control_getattr(control, CONTROL_INO, &st), 0);
 	ck_assert_uint_eq(st.st_mode, S_IFDIR | 0500);
+	ck_assert_uint_eq(st.st_nlink, 4); /* vm and inode are in it */
 	ck_assert_uint_eq(st.st_uid, 1000);
 	ck_assert_uint_eq(st.st_gid, 100);
 	ck_assert_int_eq(control_getattr(control, walk("vmstat"), &st), 0);
