@@ -154,6 +154,7 @@ void meminfo_fields(const struct figures *f,
 	X(minflt, 8, f->st.minflt)                            \
 	X(majflt, 8, f->st.majflt)                            \
 	X(fills, 8, f->st.nr_fills)                           \
+	X(cut, 8, f->st.nr_cut_vmas)                          \
 	X(age_ms, 8, f->st.oldest_uncommitted_ms)
 
 /* Lines of `volume`: X(name, value); from f, v and its super. */

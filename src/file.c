@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "fs_internal.h"
@@ -99,12 +100,24 @@ static void file_content_changed(struct address_space *as, enum change why,
 		oplist_add_dirty(&fs->ops, inode);
 }
 
+/* They learn it by SIGBUS; who looks for the reason finds it here. */
+static void file_mappings_cut(struct address_space *as, u64 first, u64 last,
+			      u64 nr_vmas, void *arg)
+{
+	(void)arg;
+	fs_log(inode_of(as)->fs, LOG_DEBUG,
+	       "inode %llu: %llu mappings lost pages %llu to %llu",
+	       (unsigned long long)as->ino, (unsigned long long)nr_vmas,
+	       (unsigned long long)first, (unsigned long long)last);
+}
+
 const struct address_space_operations file_mapping_ops = {
 	.read_pages = file_read_pages,
 	.next_extent = file_next_extent,
 	.reserve = file_reserve,
 	.unreserve = file_unreserve,
 	.content_changed = file_content_changed,
+	.mappings_cut = file_mappings_cut,
 };
 
 /* ---- size ---- */

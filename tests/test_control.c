@@ -450,6 +450,7 @@ static void fill_file(struct fs_file_info *f)
 		.majflt = 11,
 		.nr_mapped = 14,
 		.nr_fills = 15,
+		.nr_cut_vmas = 16,
 		.oldest_uncommitted_ms = 12,
 	};
 }
@@ -457,7 +458,7 @@ static void fill_file(struct fs_file_info *f)
 #define COLUMNS                                                              \
 	"ino size nr_cache nr_dirty nr_writeback nr_evicted "                \
 	"nr_recently_evicted saved swapped uncommitted mapped opens minflt " \
-	"majflt fills age_ms path"
+	"majflt fills cut age_ms path"
 
 /* Runs of blanks become one, those at the start of a line none. */
 static void squeeze(char *s)
@@ -480,9 +481,9 @@ START_TEST(files_is_a_table_whatever_the_names)
 	text = text_of(CONTROL_FILES);
 	squeeze(text);
 	ck_assert_str_eq(text, COLUMNS
-			 "\n16 1 2 3 4 5 6 7 8 9 14 13 10 11 15 12 "
+			 "\n16 1 2 3 4 5 6 7 8 9 14 13 10 11 15 16 12 "
 			 "/a\\012b\\134\n"
-			 "99 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 (deleted)\n");
+			 "99 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 (deleted)\n");
 	free(text);
 }
 END_TEST
@@ -492,8 +493,8 @@ START_TEST(the_stat_of_an_inode_has_the_columns_of_files)
 	char *save;
 	int i = 0;
 	char columns[] = COLUMNS;
-	static const u64 values[] = {16, 1, 2,	3,  4,	5,  6,	7,
-				     8,	 9, 14, 13, 10, 11, 15, 12};
+	static const u64 values[] = {16, 1,  2,	 3,  4,	 5,  6,	 7, 8,
+				     9,	 14, 13, 10, 11, 15, 16, 12};
 	char *text;
 
 	fake_add_file(16, 0, "/a");
