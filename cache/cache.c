@@ -260,6 +260,12 @@ void cache_charge(struct cache *c, s64 bytes)
 	}
 }
 
+void cache_set_copies(struct cache *c, u64 bytes)
+{
+	atomic_set(&c->copies_bytes, bytes);
+	kswapd_wake(c);
+}
+
 /* ---- knobs ---- */
 
 static const struct {

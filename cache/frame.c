@@ -125,7 +125,8 @@ u32 frames_limit(const struct cache *c)
 	u64 size = atomic_read(&c->knobs[KNOB_cache_size]);
 	u64 meta = atomic_read(&c->page_table_bytes) +
 		   atomic_read(&c->metadata_bytes);
-	u64 left = size > meta ? size - meta : 0;
+	u64 beside = meta + min(atomic_read(&c->copies_bytes), size / 2);
+	u64 left = size > beside ? size - beside : 0;
 	u64 nr = left / (PAGE_SIZE + sizeof(struct page));
 
 	return (u32)min(max(nr, (u64)FRAMES_FLOOR), (u64)c->frames.max);

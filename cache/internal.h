@@ -329,6 +329,7 @@ struct cache {
 	u64 nr_writeback, nr_shadow, nr_detached, nr_tree_nodes;
 	u64 nr_mapped, nr_mlocked;
 	u64 page_table_bytes, metadata_bytes;
+	u64 copies_bytes;
 	u64 nonresident_age;
 	u64 write_bandwidth; /* pages a second; writeback.c */
 	bool reclaim_futile; /* a look at everything freed nothing */

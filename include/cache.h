@@ -189,6 +189,11 @@ long cache_reclaim_step(struct cache *cache);
  * Context: no LOCK_LEAF held, since it may wake a thread. */
 void cache_charge(struct cache *cache, s64 bytes);
 
+/* So many bytes of pages that we have, or had, are somewhere else too (in the
+ * kernel): up to half of the budget, frames make room for them.
+ * Context: as cache_charge(). */
+void cache_set_copies(struct cache *cache, u64 bytes);
+
 /* Charged bookkeeping has passed a quarter of the budget: stop new work. */
 bool cache_metadata_over(const struct cache *cache);
 

@@ -648,6 +648,11 @@ int control_new(struct fs *fs, struct tracker *tracker, u32 uid, u32 gid,
 	return 0;
 }
 
+void control_set_unmapper(struct control *c, struct unmapper *u)
+{
+	c->unmapper = u;
+}
+
 void control_free(struct control *c)
 {
 	if (!c)

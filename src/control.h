@@ -26,6 +26,7 @@
 
 #include "base.h"
 #include "fs.h"
+#include "unmapper.h"
 
 #define CONTROL_NAME ".foliofs"
 #define CONTROL_INO ((u64)1 << 63) /* the folder itself */
@@ -42,6 +43,10 @@ struct tracker;
  */
 int control_new(struct fs *fs, struct tracker *tracker, u32 uid, u32 gid,
 		struct control **ret);
+
+/* The copies of pages that the kernel has, for drop_caches and figures. @u may
+ * be NULL; it is to stay until control_free(). Context: nothing is queued. */
+void control_set_unmapper(struct control *c, struct unmapper *u);
 
 /* Carries out what is queued first. Context: no control_file is open. */
 void control_free(struct control *c);

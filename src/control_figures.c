@@ -20,6 +20,8 @@ const struct figure control_figures[] = {
 	CONTROL_COUNTERS(COUNTER)
 	TRACKER_COUNTERS(COUNTER)
 	TRACKER_GAUGES(GAUGE)
+	UNMAP_COUNTERS(COUNTER)
+	UNMAP_GAUGES(GAUGE)
 	/* clang-format on */
 };
 
@@ -85,6 +87,7 @@ void figures_read(struct control *c, struct figures *ret)
 	volume_figures(v, &ret->volume);
 	control_stat(c, v, ret->gauges.nr_slots, &ret->control);
 	tracker_stat(c->tracker, &ret->tracker);
+	unmapper_stat(c->unmapper, &ret->unmap);
 }
 
 u64 figure_value(const struct figures *f, size_t i)

@@ -19,7 +19,8 @@
 struct control {
 	/* constant */
 	struct fs *fs;
-	struct tracker *tracker; /* may be NULL */
+	struct tracker *tracker;   /* may be NULL */
+	struct unmapper *unmapper; /* may be NULL */
 	u32 uid, gid;
 	char uuid[UUID_LEN];
 	u64 born_ns;	      /* CLOCK_MONOTONIC */
@@ -68,6 +69,7 @@ struct figures {
 	struct volume_counters volume;
 	struct control_stat control;
 	struct tracker_stat tracker;
+	struct unmapper_stat unmap;
 };
 
 enum figure_type {

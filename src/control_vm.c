@@ -17,6 +17,7 @@
 #include "control_internal.h"
 
 #define COMMIT_SECS_MAX 86400
+#define DROP_COPIES_MS 20000
 
 struct job {
 	struct list_head node;
@@ -66,17 +67,47 @@ void vm_add_value(struct strbuf *sb, u64 value)
 		strbuf_printf(sb, "%" PRIu64 "\n", value);
 }
 
+/*
+ * The kernel's copies of what was dropped, or has no room any more, go as well.
+ * When that takes too long it goes on without us: what is asked for here has
+ * been done.
+ */
+static void drop_copies(struct control *c, u64 ino)
+{
+	(void)unmapper_drop(c->unmapper, ino, DROP_COPIES_MS);
+}
+
+static int set_knob(struct control *c, enum cache_knob knob, u64 value)
+{
+	u64 old = cache_get_knob(fs_cache(c->fs), knob);
+	int err = cache_set_knob(fs_cache(c->fs), knob, value);
+
+	if (err || knob != KNOB_cache_size)
+		return err;
+
+	unmapper_kick(c->unmapper);
+	if (cache_get_knob(fs_cache(c->fs), knob) < old)
+		drop_copies(c, 0);
+	return 0;
+}
+
+static int drop(struct control *c, u64 ino)
+{
+	/* The kernel's first: what of it was dirty comes to us. */
+	drop_copies(c, ino);
+	return fs_drop(c->fs, ino);
+}
+
 static int carry_out(struct control *c, u32 which, u64 value)
 {
 	if (which < KNOB_NR)
-		return cache_set_knob(fs_cache(c->fs), (enum cache_knob)which,
-				      value);
+		return set_knob(c, (enum cache_knob)which, value);
 	if (which == VM_COMMIT_SECS) {
 		fs_set_commit_secs(c->fs, (u32)value);
 		return 0;
 	}
 	assert(which == VM_DROP_CACHES);
-	return fs_drop(c->fs, value);
+	return drop(c, value);
 }
 
 static bool may_take_long(u32 which)

@@ -41,6 +41,7 @@ struct daemon {
 	struct fs *fs;
 	struct tracker *tracker;
 	struct control *control;
+	struct unmapper *unmapper;
 	struct session *session;
 	pid_t unmounter; /* 0: none */
 	bool lifted;	 /* lazily: off the tree, but the connection stands */
@@ -271,6 +272,7 @@ static int open_session(struct daemon *d)
 		.tracker = d->tracker,
 		.writeback = d->opt->cache == CACHE_MODE_WRITEBACK,
 		.own = d->opt->cache == CACHE_MODE_OWN,
+		.unmapper = d->unmapper,
 		.debug = d->opt->debug,
 		.mount_options = list,
 		.fsname = fsname(d),
@@ -297,6 +299,45 @@ static int mount_it(struct daemon *d)
 	if (err)
 		log_msg(LOG_ERR, "%s: %s", d->mountpoint, strerror(-err));
 	return err;
+}
+
+/* ---- the kernel's copies of pages ---- */
+
+static int inval(void *arg, u64 ino, u64 pos, u64 len)
+{
+	struct daemon *d = arg;
+
+	return session_inval(d->session, ino, pos, len);
+}
+
+static int open_unmapper(struct daemon *d)
+{
+	struct unmapper_config cfg = {
+		.fs = d->fs,
+		.own = d->opt->cache == CACHE_MODE_OWN,
+		.inval = inval,
+		.arg = d,
+	};
+	int err = unmapper_new(&cfg, &d->unmapper);
+
+	if (err)
+		log_msg(LOG_ERR, "%s", strerror(-err));
+	else
+		control_set_unmapper(d->control, d->unmapper);
+	return err;
+}
+
+static void start_unmapper(struct daemon *d)
+{
+	struct mount_dev dev;
+	int err = mountinfo_dev(MOUNTINFO_PATH, d->mountpoint, &dev);
+
+	if (!err)
+		err = unmapper_start(d->unmapper, d->mountpoint, &dev);
+	if (err)
+		log_msg(LOG_WARNING,
+			"%s: the kernel keeps its copies of pages: %s",
+			d->mountpoint, strerror(-err));
 }
 
 /* As far as we may: an ordinary user may not, and older kernels lack one. */
@@ -410,6 +451,8 @@ static bool on_signal(struct daemon *d)
 	if (d->unmounter)
 		return false;
 
+	/* Its helpers may have the mount open. */
+	unmapper_stop(d->unmapper);
 	d->unmounter = unmounter_start(d->mountpoint);
 	if (d->unmounter > 0)
 		return true;
@@ -423,6 +466,7 @@ static bool on_child(struct daemon *d)
 {
 	int status;
 
+	unmapper_reap(d->unmapper);
 	if (!d->unmounter ||
 	    waitpid(d->unmounter, &status, WNOHANG) != d->unmounter)
 		return true;
@@ -519,6 +563,8 @@ static int begin(struct daemon *d)
 	if (!err)
 		err = open_fs(d);
 	if (!err)
+		err = open_unmapper(d);
+	if (!err)
 		err = open_session(d);
 	if (!err)
 		err = mount_it(d);
@@ -531,6 +577,7 @@ static void announce(struct daemon *d)
 {
 	tune_kernel(d);
 	start_tracker(d);
+	start_unmapper(d);
 	if (d->status_fd >= 0) {
 		log_to_syslog();
 		background_ready(d->status_fd);
@@ -546,6 +593,8 @@ static int end(struct daemon *d)
 	/* first: while requests are served, no process that it looks at waits
 	 * for us */
 	tracker_stop(d->tracker);
+	/* while its threads' requests are still answered */
+	unmapper_stop(d->unmapper);
 	if (d->session) {
 		session_stop(d->session);
 		if (d->lifted)
@@ -556,6 +605,7 @@ static int end(struct daemon *d)
 	if (d->control)
 		control_free(d->control);
 	tracker_free(d->tracker);
+	unmapper_free(d->unmapper);
 	if (d->fs)
 		err = fs_close(d->fs);
 	if (d->signal_fd >= 0)

@@ -296,14 +296,28 @@ static void kept_end(struct kept *k)
 	deferred_end(s);
 }
 
+static void kept_serve(struct pacer_item *item);
+
+static void kept_soon(struct kept *k)
+{
+	struct pacer *p = k->session->retrier;
+
+	pacer_item_init(&k->item, kept_serve);
+	pacer_add(p, &k->item, pacer_now(p) + DEFERRED_SOON_NS);
+}
+
 /* In the retrier's thread, as these may wait for the device. */
 static void kept_serve(struct pacer_item *item)
 {
 	struct kept *k = container_of(item, struct kept, item);
 	struct session *s = k->session;
 
-	if (session_serve_kept(s, k->request, k->len)) {
+	enum again again = session_serve_kept(s, k->request, k->len);
+
+	if (again == AGAIN_NO) {
 		kept_end(k);
+	} else if (again == AGAIN_SOON) {
+		kept_soon(k);
 	} else if (++k->rounds < DEFERRED_ROUNDS) {
 		fs_commit(s->fs, &k->done);
 	} else {
@@ -334,7 +348,8 @@ static bool may_keep(struct session *s, size_t len)
 	return may;
 }
 
-void defer_request(struct session *s, const void *request, size_t len)
+void defer_request(struct session *s, const void *request, size_t len,
+		   enum again when)
 {
 	size_t size = kept_size(len);
 	struct kept *k;
@@ -354,7 +369,10 @@ void defer_request(struct session *s, const void *request, size_t len)
 	k->done.fn = kept_after_commit;
 	memcpy(k->request, request, len);
 	deferred_begin(s);
-	fs_commit(s->fs, &k->done);
+	if (when == AGAIN_SOON)
+		kept_soon(k);
+	else
+		fs_commit(s->fs, &k->done);
 }
 
 /* ---- until the tracker has looked ---- */

@@ -8,6 +8,8 @@
  *	fallocate without space	defer_fallocate()	the same
  *	a change while too many are pending
  *				defer_request()		the same
+ *	opening what the unmapper is at
+ *				defer_request()		a millisecond later
  *	a control file		defer_count()	when what it began is done
  *	one that shows mappings	defer_scan()	when the tracker has looked
  *
@@ -71,9 +73,13 @@ void defer_fallocate(fuse_req_t req, const struct late_fallocate *what);
 #define DEFERRED_ROUNDS 3
 #define DEFERRED_FAILED_NS NSEC_PER_SEC
 
-/* Keep a copy of a request that came to -ERESTART, ask for a commit, serve it
- * from its beginning. */
-void defer_request(struct session *s, const void *request, size_t len);
+/* After that time one is served again that was to be served again soon. */
+#define DEFERRED_SOON_NS NSEC_PER_MSEC
+
+/* Keep a copy of a request and serve it from its beginning: AGAIN_AFTER_COMMIT,
+ * which is asked for here, or AGAIN_SOON. */
+void defer_request(struct session *s, const void *request, size_t len,
+		   enum again when);
 
 /* The longest wait for the tracker. */
 #define DEFERRED_SCAN_MAX_NS NSEC_PER_SEC

@@ -155,7 +155,8 @@ int fs_btime(struct fs *fs, u64 ino, struct timespec *ret_btime);
  * may not keep its set-id bits (has no CAP_FSETID), so they go.
  */
 #define FS_KILL_SUIDGID (1 << 30)
-/* @flags as open(2); O_TRUNC is honoured. @pid: who, for the tables. */
+/* @flags as open(2); O_TRUNC is honoured. -EAGAIN: see fs_take_begin().
+ * @pid: who, for the tables. */
 int fs_openf(struct fs *fs, u64 ino, int flags, pid_t pid, u64 *ret_fh);
 int fs_create(struct fs *fs, u64 parent, const char *name, u32 mode, int flags,
 	      const struct fs_cred *cred, pid_t pid, struct stat *ret_st,
@@ -290,6 +291,28 @@ int fs_processes(struct fs *fs, struct mm_info **ret, size_t *ret_nr);
 /* Abort unless what is kept in memory agrees with itself. For tests; a change
  * that goes on meanwhile is no matter. */
 void fs_check(struct fs *fs);
+
+/* ---- the kernel's copies of pages (src/unmapper.h) ---- */
+
+/*
+ * Begin to invalidate the kernel's pages of a regular file. From now until
+ * fs_take_end() nobody has it open for writing: fs_openf() for that says
+ * -EAGAIN, and is to be asked again a little later.
+ * Return: 0; -EBUSY: somebody has; -EISDIR (not a regular file), -ENOENT ...
+ */
+int fs_take_begin(struct fs *fs, u64 ino);
+void fs_take_end(struct fs *fs, u64 ino);
+
+/* The inodes that the kernel knows, in no order; *ret is to be freed. */
+int fs_looked_up(struct fs *fs, u64 **ret, size_t *ret_nr);
+
+/*
+ * Behind the @nr that are in @pids[]: processes that are known to map a page of
+ * [first, last], and threads that opened the file. Each once, at most @max in
+ * all. Return: how many there are now.
+ */
+size_t fs_mappers(struct fs *fs, u64 ino, u64 first, u64 last, u32 *pids,
+		  size_t nr, size_t max);
 
 /* Drop clean pages of a file, or of all when @ino is 0. */
 int fs_drop(struct fs *fs, u64 ino);

@@ -77,6 +77,10 @@ static void count_open(struct inode *inode, int nr)
 {
 	struct inode_table *t = &inode->fs->inodes;
 
+	mutex_lock(&inode->lock);
+	inode->fresh = false;
+	mutex_unlock(&inode->lock);
+
 	mutex_lock(&t->lock);
 	inode->opens += (u32)nr;
 	mutex_unlock(&t->lock);
@@ -98,20 +102,24 @@ int handle_open(struct fs *fs, struct inode *inode, int flags, pid_t pid,
 	if (inode_is_reg(inode))
 		file_init(&h->file, &inode->mapping);
 
-	if (handle_writes(h))
-		inode_add_writer(inode);
+	err = handle_writes(h) ? inode_add_writer(inode) : 0;
+	if (err)
+		goto out_free;
 	err = install(&fs->handles, h, ret_fh);
 	if (err) {
 		if (handle_writes(h))
 			inode_drop_writer(inode);
-		if (inode_is_reg(inode))
-			file_done(&h->file);
-		free(h);
-		return err;
+		goto out_free;
 	}
 	count_open(inode, 1);
 	cache_charge(fs->cache, sizeof(*h));
 	return 0;
+
+out_free:
+	if (inode_is_reg(inode))
+		file_done(&h->file);
+	free(h);
+	return err;
 }
 
 struct handle *handle_get(struct fs *fs, u64 fh)

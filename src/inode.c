@@ -605,6 +605,7 @@ int inode_new(struct fs *fs, const struct inode_spec *spec, struct inode **ret)
 	}
 	inode_from_spec(inode, spec);
 	inode->state = INODE_LIVE;
+	inode->fresh = true;
 	(void)__atomic_fetch_add(&v->nr_inodes, 1, __ATOMIC_RELAXED);
 
 	mutex_lock(&fs->inodes.lock);
@@ -626,11 +627,17 @@ bool inode_held_locked(const struct inode *inode)
 	return inode->writers && inode_is_atomic(inode);
 }
 
-void inode_add_writer(struct inode *inode)
+int inode_add_writer(struct inode *inode)
 {
+	int err = 0;
+
 	mutex_lock(&inode->lock);
-	inode->writers++;
+	if (inode->taking)
+		err = -EAGAIN;
+	else
+		inode->writers++;
 	mutex_unlock(&inode->lock);
+	return err;
 }
 
 void inode_drop_writer(struct inode *inode)

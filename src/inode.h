@@ -81,6 +81,8 @@ struct inode {
 	s64 atime, mtime, ctime; /* ns */
 	u64 parent;		 /* of a folder; 0: not known yet */
 	u32 writers;		 /* handles open for writing */
+	u32 taking; /* the kernel's pages are being invalidated: no writers */
+	bool fresh; /* made now, not opened yet */
 	/* ... of its content */
 	u64 dirty_epoch;   /* uncommitted since; 0: no */
 	u64 include_epoch; /* a commit of this epoch takes the content */
@@ -220,7 +222,8 @@ bool inode_is_atomic(const struct inode *inode);
 /* ... and it is open for writing. Context: lock held. */
 bool inode_held_locked(const struct inode *inode);
 /* A handle for writing comes or goes. Context: no locks held. */
-void inode_add_writer(struct inode *inode);
+/* Return: 0, or -EAGAIN: fs_take_begin() was called. */
+int inode_add_writer(struct inode *inode);
 void inode_drop_writer(struct inode *inode);
 
 /* Columns as they are now. */

@@ -4,11 +4,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon.h"
 #include "fuse_api.h"
 #include "options.h"
 #include "units.h"
+#include "unmap_helper.h"
 
 static int print_version(void)
 {
@@ -46,6 +48,8 @@ int main(int argc, char **argv)
 	char text[256];
 	int ret;
 
+	if (argc && !strcmp(argv[0], UNMAP_HELPER_NAME))
+		return unmap_helper_main(argc, argv);
 	if (options_parse(&opt, argc, argv, ram_bytes(), text, sizeof(text)))
 		ret = complain(text);
 	else

@@ -7,6 +7,7 @@
 #include "deferred.h"
 #include "ops.h"
 #include "reply.h"
+#include "unmapper.h"
 
 /* How much one request may copy: it occupies its worker. The kernel and then
  * the program ask again for the rest. */
@@ -80,6 +81,11 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	err = fs_openf(session_of(req)->fs, ino, open_flags(fi),
 		       fuse_req_ctx(req)->pid, &fi->fh);
+	if (err == -EAGAIN) {
+		session_again(AGAIN_SOON);
+		reply_none(req);
+		return;
+	}
 	if (err) {
 		reply_err(req, err);
 		return;
@@ -175,7 +181,8 @@ static void note_kernel_read(fuse_req_t req, u64 ino, u64 fh,
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	     struct fuse_file_info *fi)
 {
-	struct fs *fs = session_of(req)->fs;
+	struct session *s = session_of(req);
+	struct fs *fs = s->fs;
 	struct cache_read rd;
 	size_t room;
 	ssize_t ret;
@@ -199,6 +206,11 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	}
 	if (!fi->lock_owner && ret)
 		note_kernel_read(req, ino, fi->fh, &rd.fault);
+	/* Not a read(2), which tells who it is: the kernel fills its cache.
+	 * Noted before it has the pages, so that none is ever overlooked. */
+	if (s->own && !fi->lock_owner)
+		unmapper_note(s->unmapper, ino, (u64)off, size,
+			      fuse_req_ctx(req)->pid);
 	reply_read(req, &rd);
 	cache_read_done(fs_cache(fs), &rd);
 }

@@ -11,7 +11,7 @@ void reply_err(fuse_req_t req, int err)
 {
 	lock_assert_none();
 	if (err == -ERESTART) {
-		session_again();
+		session_again(AGAIN_AFTER_COMMIT);
 		fuse_reply_none(req);
 		return;
 	}

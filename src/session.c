@@ -32,11 +32,11 @@ _Static_assert(SESSION_WORKERS > SESSION_MAX_BACKGROUND + 8,
 struct worker {
 	struct session *session;
 	pthread_t thread;
-	char *buf;   /* page-aligned, but for a request that was kept */
-	size_t size; /* of it: WORKER_BUF, or no more than the request's */
-	size_t len;  /* of the request in it */
-	u32 opcode;  /* that it came with */
-	bool again;  /* it is to be served again */
+	char *buf;	  /* page-aligned, but for a request that was kept */
+	size_t size;	  /* of it: WORKER_BUF, or no more than the request's */
+	size_t len;	  /* of the request in it */
+	u32 opcode;	  /* that it came with */
+	enum again again; /* it is to be served again */
 };
 
 static __thread struct worker *this_worker;
@@ -60,10 +60,10 @@ void *session_scratch(size_t *ret_len)
 	return w->buf + used;
 }
 
-void session_again(void)
+void session_again(enum again when)
 {
 	assert(this_worker);
-	this_worker->again = true;
+	this_worker->again = when;
 }
 
 /* ---- what INIT settles ---- */
@@ -240,6 +240,14 @@ static void attr_changed(void *arg, u64 ino)
 	(void)fuse_lowlevel_notify_inval_inode(s->fuse, ino, -1, 0);
 }
 
+int session_inval(struct session *s, u64 ino, u64 pos, u64 len)
+{
+	lock_assert_none();
+	assert(!this_worker);
+	return fuse_lowlevel_notify_inval_inode(s->fuse, ino, (off_t)pos,
+						(off_t)len);
+}
+
 /* ---- workers ---- */
 
 static void notify(int fd)
@@ -325,7 +333,7 @@ static void process(struct worker *w)
 	in->opcode = w->opcode;
 }
 
-bool session_serve_kept(struct session *s, void *request, size_t len)
+enum again session_serve_kept(struct session *s, void *request, size_t len)
 {
 	struct worker w = {
 		.session = s, .buf = request, .size = len, .len = len};
@@ -334,7 +342,7 @@ bool session_serve_kept(struct session *s, void *request, size_t len)
 	this_worker = &w;
 	process(&w);
 	this_worker = NULL;
-	return !w.again;
+	return w.again;
 }
 
 static void worker_serve(struct worker *w)
@@ -352,10 +360,10 @@ static void worker_serve(struct worker *w)
 	if (init && !note_init(w, in)) {
 		session_refuse(w->session, in, -EPROTONOSUPPORT);
 	} else {
-		w->again = false;
+		w->again = AGAIN_NO;
 		process(w);
 		if (w->again)
-			defer_request(w->session, w->buf, w->len);
+			defer_request(w->session, w->buf, w->len, w->again);
 	}
 	if (init)
 		notify(w->session->ready_fd);
@@ -536,6 +544,7 @@ int session_new(const struct session_config *cfg, struct session **ret)
 	s->tracker = cfg->tracker;
 	s->writeback = cfg->writeback;
 	s->own = cfg->own;
+	s->unmapper = cfg->unmapper;
 	mutex_init(&s->lock, LOCK_LEAF, "session");
 	waitq_init(&s->idle);
 	list_init(&s->open_controls);

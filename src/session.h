@@ -38,6 +38,8 @@
 #include "tracker.h"
 #include "wire.h"
 
+struct unmapper;
+
 #define SESSION_MAX_BACKGROUND 12
 #define SESSION_WORKERS 21
 #define SESSION_MAX_WRITE ((size_t)1 << 20)
@@ -76,7 +78,8 @@ struct session {
 	u64 init_unique; /* of the INIT request in flight */
 	u64 init_flags;	 /* what it offers */
 	bool broken_seen;
-	bool unfit; /* the kernel lacks what cache=own needs */
+	struct unmapper *unmapper; /* NULL: no copies are noted */
+	bool unfit;		   /* the kernel lacks what cache=own needs */
 };
 
 struct session_config {
@@ -85,7 +88,8 @@ struct session_config {
 	struct tracker *tracker; /* may be NULL; stopped before session_free() */
 	bool writeback;
 	bool own;
-	bool debug; /* libfuse logs every request */
+	struct unmapper *unmapper; /* may be NULL */
+	bool debug;		   /* libfuse logs every request */
 	/* Options for mount(2) and libfuse, "a,b=c"; may be NULL. */
 	const char *mount_options;
 	const char *fsname;    /* may be NULL */
@@ -115,6 +119,15 @@ int session_ended_fd(const struct session *s);
 /* Is the kernel too old for cache=own? It was refused the mount then.
  * Context: ready or ended. */
 bool session_unfit(const struct session *s);
+
+/*
+ * Have the kernel drop its pages of [@pos, @pos + @len) of a file, to the end
+ * when @len is 0, and its attributes. A page that a read(2) is bringing data
+ * into loses them: only for files that nobody has open for writing.
+ * Context: no lock held; no worker: waits for fills under way.
+ * Return: 0 or -errno; -ENOENT: the kernel does not know the file.
+ */
+int session_inval(struct session *s, u64 ino, u64 pos, u64 len);
 
 /* Wait until no request is being served and none is waiting, at most
  * @timeout_ms: what the kernel has sent already is to be served. */
@@ -164,15 +177,20 @@ static inline const void *session_argument(void)
  * the operation returns. */
 void *session_scratch(size_t *ret_len);
 
-/* Too much is pending for this request: it is to be served from its beginning
- * after a commit. The caller answers nothing. */
-void session_again(void);
+/* This request is to be served again from its beginning. The caller answers
+ * nothing. */
+enum again {
+	AGAIN_NO,
+	AGAIN_AFTER_COMMIT, /* too much is pending */
+	AGAIN_SOON,	    /* what hinders it takes moments */
+};
+void session_again(enum again when);
 
 /* ---- for src/deferred.c ---- */
 
 /* Serve a request that was kept, in a thread that is no worker.
- * Return: false: it is to be served again. */
-bool session_serve_kept(struct session *s, void *request, size_t len);
+ * Return: whether it is to be served again. */
+enum again session_serve_kept(struct session *s, void *request, size_t len);
 
 /* Answer a request that is not being served with @err, a -errno. */
 void session_refuse(struct session *s, const void *request, int err);

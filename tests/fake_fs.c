@@ -194,6 +194,31 @@ int fs_drop(struct fs *fs, u64 ino)
 	return fake.drop_err;
 }
 
+/* The unmapper is linked, but there is none. */
+int fs_take_begin(struct fs *fs, u64 ino)
+{
+	return -ENOENT;
+}
+
+void fs_take_end(struct fs *fs, u64 ino)
+{
+}
+
+int fs_looked_up(struct fs *fs, u64 **ret, size_t *ret_nr)
+{
+	return -ENOMEM;
+}
+
+size_t fs_mappers(struct fs *fs, u64 ino, u64 first, u64 last, u32 *pids,
+		  size_t nr, size_t max)
+{
+	return nr;
+}
+
+void cache_set_copies(struct cache *cache, u64 bytes)
+{
+}
+
 void fs_sync(struct fs *fs, struct fs_done *done)
 {
 	fake.nr_syncs++;

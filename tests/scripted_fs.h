@@ -40,6 +40,7 @@ struct fake {
 	bool drops_setid;    /* writes do */
 	bool mapped;	     /* every process maps every file */
 	bool shows_mappings; /* the control file does */
+	int taking;	     /* so many opens are to come again */
 
 	/* ---- what the test looks at ---- */
 	unsigned nr_gated; /* waiting now */
@@ -52,7 +53,7 @@ struct fake {
 	unsigned last_write_flags;
 	bool last_kill; /* of fallocate and copies: FS_KILL_SUIDGID */
 	u64 last_write_len;
-	u64 controls;	       /* control files open */
+	u64 controls; /* control files open */
 	u64 nr_faults, nr_fills;
 	pid_t last_fault_pid;
 	char control_text[64]; /* last line written to one */

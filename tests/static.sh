@@ -221,7 +221,8 @@ if [ -e "$top_srcdir/man/foliofs.5" ]; then
 		fs.h:FS_COUNTERS fs.h:FS_GAUGES volume.h:VOLUME_COUNTERS \
 		control_internal.h:CONTROL_COUNTERS \
 		control_internal.h:CONTROL_GAUGES \
-		tracker.h:TRACKER_COUNTERS tracker.h:TRACKER_GAUGES; do
+		tracker.h:TRACKER_COUNTERS tracker.h:TRACKER_GAUGES \
+		unmapper.h:UNMAP_COUNTERS unmapper.h:UNMAP_GAUGES; do
 		# shellcheck disable=SC2046
 		check "foliofs(5) has every figure of ${list#*:}" \
 			manual_names foliofs.5 \

@@ -203,6 +203,8 @@ START_TEST(vmstat_has_every_figure_once)
 	VOLUME_COUNTERS(X)
 	TRACKER_COUNTERS(X)
 	TRACKER_GAUGES(X)
+	UNMAP_COUNTERS(X)
+	UNMAP_GAUGES(X)
 #undef X
 	/* and those of the last eight lines above, uptime_ms and two sizes */
 	ck_assert_int_eq(lines, figures + 11);

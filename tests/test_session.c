@@ -331,6 +331,22 @@ static u64 open_file(void)
 	return out.fh;
 }
 
+/* By the retrier, whose clock is the real one; no worker waits. */
+START_TEST(an_open_while_pages_are_taken_back_is_answered_later)
+{
+	struct fuse_open_in in = {.flags = O_RDWR};
+	u64 opened;
+
+	__atomic_store_n(&fake.taking, 3, __ATOMIC_RELEASE);
+	opened = peer_send(&peer, FUSE_OPEN, FAKE_FILE, &in, sizeof(in), NULL,
+			   0);
+	ck_assert_int_eq(peer_getattr(&peer, FS_ROOT_INO, NULL), 0);
+	free(peer_wait(&peer, opened));
+	ck_assert_int_eq(__atomic_load_n(&fake.taking, __ATOMIC_ACQUIRE), 0);
+	ck_assert_uint_eq(fake.handles, 1);
+}
+END_TEST
+
 START_TEST(opens_keep_the_kernels_cache_and_need_no_flush)
 {
 	struct fuse_open_out out;
@@ -1364,6 +1380,8 @@ static void add_requests(Suite *suite)
 	tcase_add_test(tc, what_is_found_and_what_is_not_stays_good_for_a_day);
 	tcase_add_test(tc, forgets_give_back_what_lookups_took);
 	tcase_add_test(tc, what_an_answer_could_not_hand_over_is_dropped);
+	tcase_add_test(tc,
+		       an_open_while_pages_are_taken_back_is_answered_later);
 	tcase_add_test(tc, opens_keep_the_kernels_cache_and_need_no_flush);
 	tcase_add_test(tc, a_file_without_a_name_is_made_and_opened);
 	tcase_add_test(tc, statx_tells_the_time_of_birth_where_there_is_one);

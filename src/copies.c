@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "copies.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORDS (COPIES_CHUNK / 64)
+
+struct chunk {
+	struct rb_node node;
+	struct list_head lru;
+	u64 ino;
+	u64 index;
+	u64 bits[WORDS];
+	u32 nr_bits;
+	u32 nr_left; /* stayed when the chunk was taken back the last time */
+	u32 tids[COPIES_TIDS];
+	u32 next_tid;
+};
+
+void copies_init(struct copies *c)
+{
+	*c = (struct copies){0};
+	list_init(&c->lru);
+}
+
+void copies_done(struct copies *c)
+{
+	copies_forget(c, 0);
+}
+
+/* Pages that are left may have been handed out again since: those are counted
+ * once. */
+static u32 chunk_pages(const struct chunk *k)
+{
+	return max(k->nr_bits, k->nr_left);
+}
+
+static int compare(u64 ino, u64 index, const struct chunk *k)
+{
+	if (ino != k->ino)
+		return ino < k->ino ? -1 : 1;
+	if (index != k->index)
+		return index < k->index ? -1 : 1;
+	return 0;
+}
+
+static struct chunk *chunk_get(struct copies *c, u64 ino, u64 index)
+{
+	struct rb_node **link = &c->chunks.node;
+	struct rb_node *parent = NULL;
+	struct chunk *k;
+
+	while (*link) {
+		int side;
+
+		parent = *link;
+		k = rb_entry(parent, struct chunk, node);
+		side = compare(ino, index, k);
+		if (!side)
+			return k;
+		link = side < 0 ? &parent->left : &parent->right;
+	}
+
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return NULL;
+	k->ino = ino;
+	k->index = index;
+	rb_insert(&c->chunks, &k->node, parent, link, NULL);
+	list_add_tail(&k->lru, &c->lru);
+	c->nr_chunks++;
+	return k;
+}
+
+static void chunk_free(struct copies *c, struct chunk *k)
+{
+	rb_erase(&c->chunks, &k->node, NULL);
+	list_del(&k->lru);
+	c->nr_pages -= chunk_pages(k);
+	c->nr_chunks--;
+	free(k);
+}
+
+static void chunk_set(struct chunk *k, u64 first, u64 last)
+{
+	for (u64 i = first; i <= last; i++) {
+		u64 bit = 1ull << (i % 64);
+
+		k->nr_bits += !(k->bits[i / 64] & bit);
+		k->bits[i / 64] |= bit;
+	}
+}
+
+static void chunk_note_tid(struct chunk *k, u32 tid)
+{
+	for (u32 i = 0; i < COPIES_TIDS; i++) {
+		if (!tid || k->tids[i] == tid)
+			return;
+	}
+	k->tids[k->next_tid] = tid;
+	k->next_tid = (k->next_tid + 1) % COPIES_TIDS;
+}
+
+int copies_add(struct copies *c, u64 ino, u64 pgoff, u64 nr, u32 tid)
+{
+	u64 end = pgoff + nr;
+
+	while (pgoff < end) {
+		struct chunk *k = chunk_get(c, ino, pgoff / COPIES_CHUNK);
+		u64 first = pgoff % COPIES_CHUNK;
+		u64 n = min(end - pgoff, COPIES_CHUNK - first);
+
+		if (!k)
+			return -ENOMEM;
+		c->nr_pages -= chunk_pages(k);
+		chunk_set(k, first, first + n - 1);
+		c->nr_pages += chunk_pages(k);
+		chunk_note_tid(k, tid);
+		list_move_tail(&k->lru, &c->lru);
+		pgoff += n;
+	}
+	return 0;
+}
+
+int copies_add_left(struct copies *c, u64 ino, u64 pgoff, u32 nr)
+{
+	struct chunk *k = chunk_get(c, ino, pgoff / COPIES_CHUNK);
+
+	assert(nr && nr <= COPIES_CHUNK);
+	if (!k)
+		return -ENOMEM;
+
+	c->nr_pages -= chunk_pages(k);
+	k->nr_left = nr;
+	c->nr_pages += chunk_pages(k);
+	list_move_tail(&k->lru, &c->lru);
+	return 0;
+}
+
+/* ---- taking ---- */
+
+static void batch_note_tid(struct copies_batch *b, u32 tid)
+{
+	for (u32 i = 0; i < b->nr_tids; i++) {
+		if (b->tids[i] == tid)
+			return;
+	}
+	if (tid && b->nr_tids < COPIES_BATCH_TIDS)
+		b->tids[b->nr_tids++] = tid;
+}
+
+static void batch_add(struct copies_batch *b, const struct chunk *k)
+{
+	b->ino = k->ino;
+	b->nr_pages += chunk_pages(k);
+	b->chunks[b->nr_chunks++] = k->index * COPIES_CHUNK;
+	for (u32 i = 0; i < COPIES_TIDS; i++)
+		batch_note_tid(b, k->tids[i]);
+}
+
+static int by_page(const void *a, const void *b)
+{
+	const u64 *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+bool copies_take(struct copies *c, u64 ino, u64 want, struct copies_batch *ret)
+{
+	struct chunk *k, *next;
+	u32 looked = 0;
+
+	ret->nr_chunks = ret->nr_tids = 0;
+	ret->nr_pages = 0;
+	list_for_each_entry_safe (k, next, &c->lru, lru) {
+		if (ret->nr_chunks && ++looked > COPIES_LOOK)
+			break;
+		if (ino && k->ino != ino)
+			continue;
+		ino = k->ino;
+		batch_add(ret, k);
+		chunk_free(c, k);
+		if (ret->nr_pages >= want ||
+		    ret->nr_chunks == COPIES_BATCH_CHUNKS)
+			break;
+	}
+	if (!ret->nr_chunks)
+		return false;
+
+	qsort(ret->chunks, ret->nr_chunks, sizeof(*ret->chunks), by_page);
+	return true;
+}
+
+void copies_forget(struct copies *c, u64 ino)
+{
+	struct chunk *k, *next;
+
+	list_for_each_entry_safe (k, next, &c->lru, lru) {
+		if (!ino || k->ino == ino)
+			chunk_free(c, k);
+	}
+}
+
+/* ---- checking ---- */
+
+static void chunk_check(const struct chunk *k)
+{
+	u32 nr = 0;
+
+	for (u32 i = 0; i < WORDS; i++)
+		nr += (u32)__builtin_popcountll(k->bits[i]);
+	verify(nr == k->nr_bits);
+	verify(chunk_pages(k) && chunk_pages(k) <= COPIES_CHUNK);
+}
+
+void copies_check(const struct copies *c)
+{
+	const struct chunk *prev = NULL;
+	struct rb_node *node;
+	u64 pages = 0, chunks = 0;
+
+	rb_for_each (node, &c->chunks) {
+		const struct chunk *k = rb_entry(node, struct chunk, node);
+
+		verify(!prev || compare(prev->ino, prev->index, k) < 0);
+		chunk_check(k);
+		pages += chunk_pages(k);
+		chunks++;
+		prev = k;
+	}
+	verify(pages == c->nr_pages);
+	verify(chunks == c->nr_chunks);
+	verify(list_check(&c->lru) == chunks);
+}
