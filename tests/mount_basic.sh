@@ -25,7 +25,7 @@ refused()
 t_options_are_refused()
 {
 	refused 'unknown option: nonsense' "$FOLIOFS" -o nonsense "$VOL" "$MNT"
-	refused 'cache=own: unknown' "$FOLIOFS" -o cache=own "$VOL" "$MNT"
+	refused 'cache=all: unknown' "$FOLIOFS" -o cache=all "$VOL" "$MNT"
 	refused 'must be at least 256K' \
 		"$FOLIOFS" -o create,cache_size=4K "$VOL" "$MNT"
 	refused 'a mountpoint is wanted' "$FOLIOFS" "$VOL"
