@@ -9,6 +9,7 @@
 #include "daemon.h"
 #include "fuse_api.h"
 #include "options.h"
+#include "remount.h"
 #include "units.h"
 #include "unmap_helper.h"
 
@@ -39,6 +40,8 @@ static int run(const struct options *opt)
 		return print_version();
 	if (opt->fake)
 		return EXIT_SUCCESS;
+	if (opt->remount)
+		return remount_run(opt);
 	return daemon_run(opt);
 }
 

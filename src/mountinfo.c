@@ -17,6 +17,7 @@
 struct mount_row {
 	struct mount_dev dev;
 	char *mountpoint;
+	char *type;
 };
 
 /* 36 35 98:0 /root /mnt rw,noatime shared:1 ... - ext3 /dev/root rw */
@@ -36,6 +37,9 @@ static bool parse_row(char *line, struct mount_row *ret)
 	if (!word || !ret->mountpoint)
 		return false;
 
+	ret->type = strtok_r(NULL, " \n", &save);
+	if (!ret->type)
+		return false;
 	path_unescape(ret->mountpoint);
 	return true;
 }
@@ -69,6 +73,7 @@ struct dev_query {
 	const char *mountpoint;
 	struct mount_dev dev;
 	bool found;
+	bool ours;
 };
 
 static void match_mountpoint(const struct mount_row *row, void *arg)
@@ -78,6 +83,7 @@ static void match_mountpoint(const struct mount_row *row, void *arg)
 	if (!strcmp(row->mountpoint, query->mountpoint)) {
 		query->dev = row->dev;
 		query->found = true;
+		query->ours = !strcmp(row->type, "fuse.foliofs");
 	}
 }
 
@@ -94,6 +100,18 @@ int mountinfo_dev(const char *file, const char *mountpoint,
 
 	*ret_dev = query.dev;
 	return 0;
+}
+
+int mountinfo_is_ours(const char *file, const char *mountpoint)
+{
+	struct dev_query query = {.mountpoint = mountpoint};
+	int err = for_each_row(file, match_mountpoint, &query);
+
+	if (err)
+		return err;
+	if (!query.found)
+		return -ENOENT;
+	return query.ours ? 0 : -EINVAL;
 }
 
 static int write_number(const char *path, u64 value)

@@ -21,6 +21,10 @@ struct mount_dev {
 int mountinfo_dev(const char *file, const char *mountpoint,
 		  struct mount_dev *ret_dev);
 
+/* Is it a foliofs that is mounted, uppermost, at @mountpoint?
+ * Return: 0, -ENOENT, -EINVAL (something else) or the error of reading. */
+int mountinfo_is_ours(const char *file, const char *mountpoint);
+
 /*
  * Tune the kernel's side of a mount, as far as we may: @read_ahead_kb, which
  * INIT alone cannot raise above 128, and @max_bytes, which bounds the pages of

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 
 #include "units.h"
 
@@ -35,28 +36,50 @@ static const struct option_row rows[] = {
 #undef X
 };
 
-/* The generic options of mount(8). libfuse knows those that are passed on;
- * the others say what the kernel does anyway, or speak to mount(8). */
+/*
+ * The generic options of mount(8). libfuse knows those that are passed on; the
+ * others say what the kernel does anyway, or speak to mount(8). A remount goes
+ * to the kernel by flags of mount(2), some of which exclude others.
+ */
+#define ATIMES (MS_NOATIME | MS_RELATIME | MS_STRICTATIME)
+
 static const struct generic_option {
 	const char *name;
 	bool pass_on;
+	unsigned long set, clear;
 } generics[] = {
-	{"suid", true},	       {"nosuid", true},
-	{"dev", true},	       {"nodev", true},
-	{"exec", true},	       {"noexec", true},
-	{"sync", true},	       {"async", true},
-	{"dirsync", true},     {"noatime", true},
-	{"atime", false},      {"relatime", false},
-	{"norelatime", false}, {"strictatime", false},
-	{"diratime", false},   {"nodiratime", false},
-	{"lazytime", false},   {"nolazytime", false},
-	{"defaults", false},   {"auto", false},
-	{"noauto", false},     {"user", false},
-	{"nouser", false},     {"users", false},
-	{"nousers", false},    {"owner", false},
-	{"noowner", false},    {"group", false},
-	{"nogroup", false},    {"_netdev", false},
-	{"nofail", false},     {"default_permissions", false},
+	{"suid", true, 0, MS_NOSUID},
+	{"nosuid", true, MS_NOSUID, 0},
+	{"dev", true, 0, MS_NODEV},
+	{"nodev", true, MS_NODEV, 0},
+	{"exec", true, 0, MS_NOEXEC},
+	{"noexec", true, MS_NOEXEC, 0},
+	{"sync", true, MS_SYNCHRONOUS, 0},
+	{"async", true, 0, MS_SYNCHRONOUS},
+	{"dirsync", true, MS_DIRSYNC, 0},
+	{"noatime", true, MS_NOATIME, ATIMES},
+	{"atime", false, 0, MS_NOATIME},
+	{"relatime", false, MS_RELATIME, ATIMES},
+	{"norelatime", false, 0, MS_RELATIME},
+	{"strictatime", false, MS_STRICTATIME, ATIMES},
+	{"diratime", false, 0, MS_NODIRATIME},
+	{"nodiratime", false, MS_NODIRATIME, 0},
+	{"lazytime", false, MS_LAZYTIME, 0},
+	{"nolazytime", false, 0, MS_LAZYTIME},
+	{"defaults", false},
+	{"auto", false},
+	{"noauto", false},
+	{"user", false},
+	{"nouser", false},
+	{"users", false},
+	{"nousers", false},
+	{"owner", false},
+	{"noowner", false},
+	{"group", false},
+	{"nogroup", false},
+	{"_netdev", false},
+	{"nofail", false},
+	{"default_permissions", false},
 };
 
 /* Where the message of the first error goes. */
@@ -229,10 +252,16 @@ static bool for_others(const char *name)
 	       !strcmp(name, "comment");
 }
 
+/* What the kernel shows of a mount, mount(8) repeats for a remount. */
+static bool shown_by_kernel(const char *name)
+{
+	return !strcmp(name, "user_id") || !strcmp(name, "group_id");
+}
+
 /* Return: 1 when @name is none of the generic options. */
 static int set_generic(struct parse *p, const char *name, const char *value)
 {
-	if (for_others(name))
+	if (for_others(name) || shown_by_kernel(name))
 		return 0;
 	if (value)
 		return 1;
@@ -242,10 +271,20 @@ static int set_generic(struct parse *p, const char *name, const char *value)
 		return 0;
 	}
 
+	if (!strcmp(name, "remount")) {
+		p->opt->remount = true;
+		return 0;
+	}
+
 	for (size_t i = 0; i < ARRAY_SIZE(generics); i++) {
-		if (strcmp(name, generics[i].name) != 0)
+		const struct generic_option *g = &generics[i];
+
+		if (strcmp(name, g->name) != 0)
 			continue;
-		return generics[i].pass_on ? pass_on(p, name) : 0;
+		p->opt->flags_cleared |= g->clear;
+		p->opt->flags_set &= ~g->clear;
+		p->opt->flags_set |= g->set;
+		return g->pass_on ? pass_on(p, name) : 0;
 	}
 	return 1;
 }

@@ -93,7 +93,10 @@ struct options {
 	bool debug;
 	bool help;
 	bool version;
-	bool fake; /* mount -f: check the options, do nothing */
+	bool fake;    /* mount -f: check the options, do nothing */
+	bool remount; /* src/remount.h */
+	/* of mount(2), MS_*, for a remount */
+	unsigned long flags_set, flags_cleared;
 };
 
 /*

@@ -72,6 +72,15 @@ START_TEST(what_is_not_mounted_is_not_found)
 }
 END_TEST
 
+START_TEST(a_mount_of_ours_is_known_by_its_type)
+{
+	ck_assert_int_eq(mountinfo_is_ours(file, "/with blank"), 0);
+	/* under a tmpfs by now */
+	ck_assert_int_eq(mountinfo_is_ours(file, "/mnt"), -EINVAL);
+	ck_assert_int_eq(mountinfo_is_ours(file, "/nowhere"), -ENOENT);
+}
+END_TEST
+
 START_TEST(the_mounts_of_this_machine_can_be_read)
 {
 	struct mount_dev dev;
@@ -113,6 +122,7 @@ Suite *test_suite(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, the_uppermost_of_two_mounts_is_found);
+	tcase_add_test(tc, a_mount_of_ours_is_known_by_its_type);
 	tcase_add_test(tc, blanks_in_names_are_undone);
 	tcase_add_test(tc, what_is_not_mounted_is_not_found);
 	tcase_add_test(tc, the_mounts_of_this_machine_can_be_read);

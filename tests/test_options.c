@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 
 #include "options.h"
 #include "test.h"
@@ -121,6 +122,21 @@ START_TEST(generic_options_of_mount_are_passed_on_or_dropped)
 	ck_assert(!opt.ro);
 	parses("foliofs v m -o rw,,ro,");
 	ck_assert(opt.ro);
+}
+END_TEST
+
+START_TEST(a_remount_has_the_flags_that_were_given_last)
+{
+	parses("foliofs v m -o remount,ro,noatime,dev,cache_size=1G");
+	ck_assert(opt.remount && opt.ro);
+	ck_assert_uint_eq(opt.flags_set, MS_NOATIME);
+	ck_assert_uint_eq(opt.flags_cleared,
+			  MS_NODEV | MS_NOATIME | MS_RELATIME | MS_STRICTATIME);
+	parses("foliofs v m -o rw,noatime,relatime,nosuid,suid,nodev,"
+	       "user_id=0,group_id=0,default_permissions,allow_other,remount");
+	ck_assert(opt.remount && !opt.ro);
+	ck_assert_uint_eq(opt.flags_set, MS_RELATIME | MS_NODEV);
+	ck_assert(opt.flags_cleared & MS_NOSUID);
 }
 END_TEST
 
@@ -276,6 +292,7 @@ Suite *test_suite(void)
 		       the_default_cache_is_an_eighth_of_memory_within_bounds);
 	tcase_add_test(tc, every_option_arrives_where_it_belongs);
 	tcase_add_test(tc, generic_options_of_mount_are_passed_on_or_dropped);
+	tcase_add_test(tc, a_remount_has_the_flags_that_were_given_last);
 	tcase_add_test(tc, flags_stand_anywhere);
 	tcase_add_test(tc, help_and_version_need_no_operands);
 	tcase_add_test(tc, mount_speaks_to_its_helper_in_another_way);

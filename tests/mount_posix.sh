@@ -1,0 +1,308 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# shellcheck disable=SC2317
+#
+# What programs and administrators expect of a filesystem, on real mounts and
+# in every cache mode. The checks of single calls are tests/posix_helper.c.
+# shellcheck source=tests/mount_lib.sh
+. "${top_srcdir:?}/tests/mount_lib.sh"
+
+mount_init 180
+HELPER=$top_builddir/tests/posix_helper
+export LC_ALL=C
+
+am_root()
+{
+	[ "$(id -u)" = 0 ]
+}
+
+others=rw
+am_root && others=allow_other
+
+volume_create
+
+# ---- single calls, one after the other, in a folder of their own
+
+# What a check left, immutable files perhaps.
+clean()
+{
+	if am_root && command -v chattr >/dev/null; then
+		chattr -R -ia "$MNT/w" 2>/dev/null || :
+	fi
+	rm -rf "$MNT/w"
+}
+
+t_check()
+{
+	clean
+	mkdir "$MNT/w"
+	chmod 777 "$MNT/w"
+	cd "$MNT/w"
+	_rc=0
+	"$HELPER" "$1" "$2" || _rc=$?
+	[ "$_rc" != 77 ] || skip 'not with this kernel, mode or user'
+	is "$_rc" 0 'exit status'
+}
+
+for mode in kernel writeback own; do
+	t_mount()
+	{
+		volume_mount -o "cache_size=64M,cache=$mode,$others" ||
+			skip "no cache=$mode here"
+	}
+	run "it is mounted with cache=$mode" t_mount
+	is_mounted "$MNT" || continue
+	for check in $("$HELPER" list); do
+		run "cache=$mode: $(echo "$check" | tr _ ' ')" \
+			t_check "$check" "$mode"
+	done
+	t_whole()
+	{
+		cd /
+		clean
+		is "$(ls -A "$MNT")" '' 'what is left'
+		volume_umount
+		volume_check
+	}
+	run "cache=$mode: the volume is sound after all that" t_whole
+done
+
+# ---- what lasts
+
+t_last()
+{
+	volume_mount -o "cache_size=64M,$others"
+	cd "$MNT"
+	echo x >f
+	touch -d '1931-02-03 04:05:06.123456789 UTC' f
+	echo y >g
+	touch -d '2200-02-03 04:05:06.5 UTC' g
+	mkfifo p
+	head -c 4000 /dev/zero | tr '\0' t >target
+	ln -s "$(cat target)" link
+	stat -c '%n %a %h %s %b %y %w' f g p link target >"$TMP/before"
+	cd /
+	volume_remount -o "cache_size=64M,$others"
+	cd "$MNT"
+	stat -c '%n %a %h %s %b %y %w' f g p link target >"$TMP/after"
+	cmp "$TMP/before" "$TMP/after"
+	is "$(readlink link)" "$(cat target)"
+	rm f g p link target
+}
+run 'times, births, links and sizes are there after a remount' t_last
+
+t_acl()
+{
+	skip_unless setfacl getfacl
+	cd "$MNT"
+	umask 077
+	mkdir d
+	setfacl -m u:nobody:rx,d:u:nobody:rwx,d:g::rx,d:o::- d
+	echo hello >d/f
+	mkdir d/e
+	is "$(stat -c %A d/f)" -rw-rw----
+	is "$(getfacl -cp d/f | head -n 2 | tail -n 1)" \
+		"$(printf 'user:nobody:rwx\t#effective:rw-')"
+	if am_root; then
+		setpriv --reuid 65534 --regid 65534 --clear-groups \
+			cat d/f || fail 'the list does not let in'
+		chmod g-r d/f
+		! setpriv --reuid 65534 --regid 65534 --clear-groups \
+			cat d/f || fail 'the mask does not keep out'
+	fi
+	getfacl -Rp d >"$TMP/before"
+	cd /
+	volume_remount -o "cache_size=64M,$others"
+	cd "$MNT"
+	getfacl -Rp d >"$TMP/after"
+	cmp "$TMP/before" "$TMP/after"
+	setfacl -Rbk d
+	[ "$(getfacl -cp d/e | wc -l)" -le 4 ] || fail 'lists are left'
+	rm -r d
+}
+run 'access lists let in and keep out, are inherited and last' t_acl
+
+t_totals()
+{
+	skip_unless du df
+	cd "$MNT"
+	head -c 1000000 /dev/urandom >f
+	is "$(du -k f | cut -f1)" 980 'du before a commit'
+	sync f
+	is "$(du -k f | cut -f1)" 980 'du after it'
+	before=$(df -k --output=used . | tail -n 1)
+	rm f
+	"$FOLIOCTL" sync "$MNT"
+	until_true 20 used_is_less "$before" 900
+}
+used_is_less()
+{
+	[ "$(df -k --output=used . | tail -n 1)" -le $(($1 - $2)) ]
+}
+run 'df and du tell the truth, before a commit and after it' t_totals
+
+# ---- users
+
+t_users()
+{
+	am_root || skip 'only for root'
+	skip_unless setpriv
+	nobody='setpriv --reuid 65534 --regid 65534 --clear-groups'
+	cd "$MNT"
+	chmod 755 .
+	echo secret >mine
+	chmod 600 mine
+	mkdir -m 1777 shared
+	fails_with 'Permission denied' $nobody cat mine
+	fails_with 'Permission denied' $nobody sh -c ': >made'
+	$nobody sh -c 'echo theirs >shared/f'
+	is "$(stat -c %u:%g shared/f)" 65534:65534
+	fails_with 'Permission denied' $nobody ls .foliofs
+	fails_with 'Permission denied' $nobody cat .foliofs/meminfo
+	fails_with 'Permission denied' \
+		$nobody sh -c 'echo 1 >.foliofs/vm/drop_caches'
+	rm -r mine shared
+}
+run 'other users have what modes allow, and no control files' t_users
+
+t_ordinary_user()
+{
+	am_root || skip 'the other tests are this one'
+	skip_unless setpriv fusermount3
+	[ -u "$(command -v fusermount3)" ] || skip 'fusermount3 is not setuid'
+	[ -w /dev/fuse ]
+	user="setpriv --reuid 65534 --regid 65534 --clear-groups"
+	$user test -w /dev/fuse || skip 'nobody may not use /dev/fuse'
+	cp "$FOLIOFS" "$TMP/foliofs"
+	chmod 755 "$TMP" "$TMP/foliofs"
+	mkdir "$TMP/user"
+	chown 65534:65534 "$TMP/user"
+	$user test -x "$TMP/foliofs" || skip 'out of reach for nobody'
+	$user mkdir "$TMP/user/mnt"
+	$user "$TMP/foliofs" -o create,cache_size=16M \
+		"$TMP/user/vol" "$TMP/user/mnt"
+	$user sh -c "echo hello >'$TMP/user/mnt/f'"
+	is "$($user cat "$TMP/user/mnt/f")" hello
+	fails_with 'Permission denied' cat "$TMP/user/mnt/f"
+	$user cat "$TMP/user/mnt/.foliofs/meminfo" >/dev/null
+	$user fusermount3 -u "$TMP/user/mnt"
+	until_true 60 "$FOLIOCTL" check "$TMP/user/vol"
+}
+run 'an ordinary user mounts for himself, and root is kept out' \
+	t_ordinary_user
+
+# ---- mounting
+
+t_busy()
+{
+	am_root || skip 'only for root'
+	exec 3>"$MNT/open"
+	fails_with 'busy' umount "$MNT"
+	is_mounted "$MNT" || fail 'it is gone'
+	echo hello >&3
+	umount -l "$MNT"
+	# what is open goes on
+	echo more >&3
+	exec 3>&-
+	daemon_wait
+	volume_check
+	volume_mount -o "cache_size=64M,$others"
+	is "$(tr '\n' ' ' <"$MNT/open")" 'hello more '
+	rm "$MNT/open"
+}
+run 'a mount in use is busy; unmounted lazily it lasts as long as files' t_busy
+
+t_remount()
+{
+	am_root || skip 'only for root'
+	echo 1 >"$MNT/f"
+	"$FOLIOFS" -o rw,remount,ro,user_id=0,group_id=0,allow_other \
+		"$VOL" "$MNT"
+	fails_with 'Read-only' sh -c "echo 2 >'$MNT/f'"
+	is "$(cat "$MNT/f")" 1
+	fails_with 'Read-only' touch "$MNT/g"
+	"$FOLIOFS" -o remount,rw,noatime "$VOL" "$MNT"
+	awk -v m="$MNT" '$5 == m { exit !($6 ~ /noatime/) }' \
+		/proc/self/mountinfo || fail 'noatime is not shown'
+	echo 3 >"$MNT/f"
+	is "$(cat "$MNT/f")" 3
+	rm "$MNT/f"
+	fails_with 'not a mount of foliofs' \
+		"$FOLIOFS" -o remount,ro "$VOL" "$TMP"
+}
+run 'a mount becomes read-only and writable again by remount' t_remount
+
+t_signals()
+{
+	for s in TERM INT HUP; do
+		is_mounted "$MNT" || volume_mount -o "cache_size=64M,$others"
+		echo "$s" >"$MNT/signal"
+		daemon_signal "$s"
+		daemon_wait
+		! is_mounted "$MNT" || fail "mounted after SIG$s"
+		volume_check
+		volume_mount -o "cache_size=64M,$others"
+		is "$(cat "$MNT/signal")" "$s"
+	done
+	rm "$MNT/signal"
+}
+run 'TERM, INT and HUP unmount, with all committed' t_signals
+
+t_read_only_medium()
+{
+	am_root || skip 'only for root'
+	skip_unless unshare
+	echo hello >"$MNT/f"
+	mkdir "$MNT/d"
+	volume_umount
+	mkdir -p "$TMP/medium"
+	mount --bind "$TMP" "$TMP/medium"
+	mount -o remount,bind,ro "$TMP/medium"
+	rc=0
+	(
+		VOL=$TMP/medium/vol
+		fails_with 'Read-only' "$FOLIOFS" -f "$VOL" "$MNT"
+		volume_mount -o "ro,cache_size=64M,$others"
+		is "$(cat "$MNT/f")" hello
+		fails_with 'Read-only' touch "$MNT/f"
+		fails_with 'Read-only' rmdir "$MNT/d"
+		grep -q MemTotal "$MNT/.foliofs/meminfo" ||
+			cat "$MNT/.foliofs/meminfo" >/dev/null
+		volume_umount
+	) || rc=$?
+	umount "$TMP/medium"
+	is "$rc" 0 'on the read-only medium'
+	volume_check
+	volume_mount -o "cache_size=64M,$others"
+	is "$(cat "$MNT/f")" hello
+	rm -r "$MNT/f" "$MNT/d"
+}
+run 'a volume on a read-only medium is mounted and read' t_read_only_medium
+
+# ---- many names
+
+t_many_names()
+{
+	nr=100000
+	short && nr=5000
+	mkdir "$MNT/many"
+	cd "$MNT/many"
+	seq -f 'name%.0f' "$nr" | xargs touch
+	is "$(find . -type f | wc -l)" "$nr"
+	is "$(ls -f | sort -u | wc -l)" $((nr + 2))
+	seq -f 'name%.0f' 2 2 "$nr" | xargs rm
+	is "$(find . -type f | wc -l)" $((nr / 2))
+	[ -e name1 ] && [ ! -e name2 ]
+	cd /
+	rm -r "$MNT/many"
+}
+run 'a folder of very many names is listed whole' t_many_names
+
+t_end()
+{
+	volume_umount
+	volume_check
+}
+run 'the volume is sound at the end' t_end
+
+finish
