@@ -1023,6 +1023,41 @@ START_TEST(only_o_tmpfile_gets_a_name_after_it_had_none)
 }
 END_TEST
 
+START_TEST(what_is_open_for_writing_is_not_taken_and_the_other_way)
+{
+	struct fs_cred cred = {0};
+	struct stat st;
+	u64 ino, fh, reader;
+
+	/* made, but not open yet: its creator may be about to */
+	ck_assert_int_eq(
+		fs_mknod(t.fs, ROOT, "new", S_IFREG | 0644, 0, &cred, &st), 0);
+	ino = st.st_ino;
+	ck_assert_int_eq(fs_take_begin(t.fs, ino), -EBUSY);
+
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_WRONLY, 1, &fh), 0);
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDONLY, 1, &reader), 0);
+	ck_assert_int_eq(fs_take_begin(t.fs, ino), -EBUSY);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+
+	ck_assert_int_eq(fs_take_begin(t.fs, ino), 0);
+	ck_assert_int_eq(fs_take_begin(t.fs, ino), 0);
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDWR, 1, &fh), -EAGAIN);
+	fs_take_end(t.fs, ino);
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDWR, 1, &fh), -EAGAIN);
+	ck_assert_int_eq(fs_release(t.fs, reader), 0);
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDONLY, 1, &reader), 0);
+	fs_take_end(t.fs, ino);
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDWR, 1, &fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, reader), 0);
+
+	ck_assert_int_eq(fs_take_begin(t.fs, ROOT), -EISDIR);
+	ck_assert_int_eq(fs_take_begin(t.fs, 999999), -ENOENT);
+	fs_forget(t.fs, ino, 1);
+}
+END_TEST
+
 START_TEST(a_path_is_of_a_name_that_is_there)
 {
 	char path[64];
@@ -1163,6 +1198,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, fsync_of_what_is_clean_commits_nothing);
 	tcase_add_test(tc, a_small_fsync_writes_no_data_block);
 	tcase_add_test(tc, only_o_tmpfile_gets_a_name_after_it_had_none);
+	tcase_add_test(tc,
+		       what_is_open_for_writing_is_not_taken_and_the_other_way);
 	tcase_add_test(tc, a_path_is_of_a_name_that_is_there);
 	tcase_add_test(tc, inline_pages_are_moved_out_when_they_are_many);
 
