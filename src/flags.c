@@ -15,7 +15,9 @@
 #define FIXED (FS_IMMUTABLE_FL | FS_APPEND_FL)
 
 _Static_assert(FS_FLAGS == (FIXED | FS_NODUMP_FL), "the bits of linux/fs.h");
-_Static_assert(!(FS_FLAGS & INODE_ATOMIC), "atomic is no flag of chattr(1)");
+_Static_assert(!(FS_FLAGS &
+		 (INODE_ATOMIC | INODE_RA_RANDOM | INODE_RA_SEQUENTIAL)),
+	       "what is ours is no flag of chattr(1)");
 
 static u32 flags_of(struct inode *inode)
 {

@@ -33,7 +33,8 @@ struct command {
 };
 
 extern const struct command command_create, command_check, command_info,
-	command_stat, command_sync, command_drop, command_set;
+	command_maps, command_pages, command_pin, command_unpin, command_stat,
+	command_sync, command_drop, command_set;
 
 /* The programs of other names: mkfs.foliofs, fsck.foliofs. */
 int mkfs_main(int argc, char **argv);

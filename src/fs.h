@@ -137,6 +137,8 @@ int fs_removexattr(struct fs *fs, u64 ino, const char *name);
  * like. Removing it is setting it to "0". With fs_options.atomic it reads "1".
  */
 #define FS_XATTR_ATOMIC "user.foliofs.atomic"
+#define FS_XATTR_PIN "user.foliofs.pin"
+#define FS_XATTR_READAHEAD "user.foliofs.readahead"
 /* Flags of FS_IOC_GETFLAGS that are kept: immutable, append-only, nodump. The
  * first two forbid changes, with -EPERM. Return of setting: -EOPNOTSUPP (other
  * flags, other files), -EPERM (neither root nor the owner; the first two are

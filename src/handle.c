@@ -111,6 +111,10 @@ int handle_open(struct fs *fs, struct inode *inode, int flags, pid_t pid,
 			inode_drop_writer(inode);
 		goto out_free;
 	}
+	/* after it can be found: see set_readahead() */
+	if (inode_is_reg(inode))
+		__atomic_store_n(&h->file.ra_mode, inode_ra_mode(inode),
+				 __ATOMIC_RELAXED);
 	count_open(inode, 1);
 	cache_charge(fs->cache, sizeof(*h));
 	return 0;

@@ -661,11 +661,18 @@ static bool has_pages(struct inode *inode)
 /* The oldest idle inode, unhashed; those with pages are spared once. */
 static struct inode *trim_one_locked(struct inode_table *t, bool all)
 {
+	u64 pinned = 0;
 	u32 passed = 0;
 
-	while (!list_empty(&t->idle)) {
+	while (pinned < t->nr_idle) {
 		struct inode *inode =
 			list_first_entry(&t->idle, struct inode, idle);
+
+		if (inode_is_pinned(inode)) {
+			pinned++;
+			list_move_tail(&inode->idle, &t->idle);
+			continue;
+		}
 
 		if (!all && !inode->spared && passed++ < SPARE_MAX &&
 		    has_pages(inode)) {

@@ -193,6 +193,15 @@ static inline bool inode_is_dir(const struct inode *inode)
 	return S_ISDIR(inode->type);
 }
 
+/* Its pages are to stay in memory, and so is it. */
+static inline bool inode_is_pinned(const struct inode *inode)
+{
+	return __atomic_load_n(&inode->mapping.pinned, __ATOMIC_RELAXED);
+}
+
+/* What struct file.ra_mode of those who open it begins with. */
+u32 inode_ra_mode(struct inode *inode);
+
 static inline bool inode_is_reg(const struct inode *inode)
 {
 	return S_ISREG(inode->type);

@@ -46,6 +46,9 @@ struct meta_super {
 /* Of inode_row.flags: content changes only where somebody says so, see
  * committer.h. A bit that FS_IOC_GETFLAGS has no use for. */
 #define INODE_ATOMIC 0x01000000u
+/* How it is read, for readahead. */
+#define INODE_RA_RANDOM 0x04000000u
+#define INODE_RA_SEQUENTIAL 0x08000000u
 
 struct inode_row {
 	u64 ino;
@@ -53,7 +56,7 @@ struct inode_row {
 	u64 size;
 	s64 atime, mtime, ctime, btime; /* ns since 1970 */
 	u64 rdev;
-	u32 flags; /* FS_IOC_GETFLAGS bits; INODE_ATOMIC */
+	u32 flags; /* FS_IOC_GETFLAGS bits; INODE_ATOMIC and so on */
 	u32 generation;
 };
 

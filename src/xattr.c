@@ -11,6 +11,7 @@
 
 #include "acl.h"
 #include "fs_internal.h"
+#include "xattr_own.h"
 
 #define XATTR_LIST_MAX 65536
 
@@ -21,18 +22,13 @@ static bool has_prefix(const char *name, const char *prefix)
 	return !strncmp(name, prefix, len) && name[len];
 }
 
-static bool is_atomic_name(const char *name)
-{
-	return !strcmp(name, FS_XATTR_ATOMIC);
-}
-
 /* The name spaces that a filesystem keeps for programs. "system." is the
  * kernel's: of it there are ACLs; "user.foliofs." is ours. */
 static int check_name(const char *name)
 {
 	if (strlen(name) > XATTR_NAME_MAX)
 		return -ERANGE;
-	if (is_atomic_name(name))
+	if (xattr_own_find(name))
 		return 0;
 	if (has_prefix(name, "user.foliofs."))
 		return -EOPNOTSUPP;
@@ -44,67 +40,7 @@ static int check_name(const char *name)
 	return 0;
 }
 
-/* ---- user.foliofs.atomic: a flag of the inode ---- */
-
-static bool may_be_atomic(const struct inode *inode)
-{
-	return inode_is_reg(inode) || inode_is_dir(inode);
-}
-
-/* Context: rwsem held exclusive. */
-static int set_atomic_locked(struct inode *inode, bool on)
-{
-	struct ns_change ch;
-	int err;
-
-	change_init(&ch, inode->fs);
-	err = change_inodes(&ch, 1);
-	if (!err) {
-		change_begin(&ch);
-		mutex_lock(&inode->lock);
-		inode->flags &= ~INODE_ATOMIC;
-		inode->flags |= on ? INODE_ATOMIC : 0;
-		mutex_unlock(&inode->lock);
-		namei_touch(&ch, inode, 0);
-		log_inode(&ch, inode);
-		change_end(&ch);
-	}
-	change_done(&ch);
-	return err;
-}
-
-/* Context: rwsem held exclusive. @value NULL: remove. */
-static int change_atomic(struct inode *inode, const char *value, size_t size,
-			 int flags)
-{
-	bool on = value && size == 1 && *value == '1';
-	int err;
-
-	if (!may_be_atomic(inode))
-		return -EOPNOTSUPP;
-	if (flags & XATTR_CREATE)
-		return -EEXIST;
-	if (value && !on && !(size == 1 && *value == '0'))
-		return -EINVAL;
-
-	err = set_atomic_locked(inode, on);
-	if (!err && !on)
-		oplist_restart_timer(&inode->fs->ops, inode);
-	return err;
-}
-
 /* ---- reading ---- */
-
-static ssize_t copy_value(const void *value, size_t len, void *buf, size_t size)
-{
-	if (!size)
-		return (ssize_t)len;
-	if (len > size)
-		return -ERANGE;
-	if (len)
-		memcpy(buf, value, len);
-	return (ssize_t)len;
-}
 
 /* From the records. Return: false when they do not know the name. */
 static bool get_changed(struct inode *inode, const char *name, void *buf,
@@ -116,8 +52,9 @@ static bool get_changed(struct inode *inode, const char *name, void *buf,
 	mutex_lock(&l->lock);
 	x = oplist_find_xattr(inode, name);
 	if (x)
-		*ret = x->present ? copy_value(x->value, x->len, buf, size)
-				  : -ENODATA;
+		*ret = x->present
+			       ? xattr_copy_value(x->value, x->len, buf, size)
+			       : -ENODATA;
 	mutex_unlock(&l->lock);
 	return x;
 }
@@ -126,14 +63,13 @@ static bool get_changed(struct inode *inode, const char *name, void *buf,
 ssize_t xattr_get_locked(struct inode *inode, const char *name, void *buf,
 			 size_t size)
 {
+	const struct xattr_own *own;
 	struct meta_reader *r = NULL;
 	ssize_t n;
 
-	if (is_atomic_name(name) && !may_be_atomic(inode))
-		return -ENODATA;
-	if (is_atomic_name(name))
-		return copy_value(inode_is_atomic(inode) ? "1" : "0", 1, buf,
-				  size);
+	own = xattr_own_find(name);
+	if (own)
+		return xattr_own_get(inode, own, buf, size);
 	if (get_changed(inode, name, buf, size, &n))
 		return n;
 
@@ -261,7 +197,8 @@ ssize_t fs_listxattr(struct fs *fs, u64 ino, char *buf, size_t size)
 	n = list_locked(inode, &out);
 	up_read(&inode->rwsem);
 	if (!n)
-		n = out.full ? -E2BIG : copy_value(out.buf, out.len, buf, size);
+		n = out.full ? -E2BIG
+			     : xattr_copy_value(out.buf, out.len, buf, size);
 	free(out.buf);
 	inode_put(inode);
 	return n;
@@ -328,8 +265,9 @@ static int change(struct fs *fs, u64 ino, const char *name, const void *value,
 	err = inode_may_change(inode);
 	if (err)
 		; /* as it is */
-	else if (is_atomic_name(name))
-		err = change_atomic(inode, value, size, flags);
+	else if (xattr_own_find(name))
+		err = xattr_own_change(inode, xattr_own_find(name), value, size,
+				       flags);
 	else if (acl_is_name(name))
 		err = inode_acl_set(inode, name, value, size,
 				    flags & FS_XATTR_KILL_SGID);

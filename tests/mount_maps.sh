@@ -232,6 +232,89 @@ t_by_itself()
 
 run 'a mapping is found, and its end, without asking' t_by_itself
 
+# Whoever drops pages leaves those that are pinned.
+t_pin()
+{
+	begin_cold -o cache_size=64M
+	fails_with 'not supported' setfattr -n user.foliofs.pin -v 1 "$MNT"
+	fails_with Invalid setfattr -n user.foliofs.pin -v 2 "$MNT/f"
+	is "$(getfattr --only-values -n user.foliofs.pin "$MNT/f")" 0
+	"$FOLIOCTL" pin "$MNT/f"
+	is "$(getfattr --only-values -n user.foliofs.pin "$MNT/f")" 1
+	cat "$MNT/f" >/dev/null
+	echo 1 >"$ctl/vm/drop_caches"
+	echo 1 >"$ctl/inode/$ino/drop_caches"
+	is "$(column files nr_cache ino "$ino")" 64 'pages that are pinned'
+	is "$(vmstat nr_unevictable)" 64
+	is "$("$FOLIOCTL" pages "$MNT/f" | tail -n 1)" \
+		'absent 0, clean 64, dirty 0, saved 0, writeback 0, swapped 0'
+	"$FOLIOCTL" unpin "$MNT/f"
+	is "$(vmstat nr_unevictable)" 0
+	echo 1 >"$ctl/vm/drop_caches"
+	is "$("$FOLIOCTL" pages "$MNT/f" | tail -n 1)" \
+		'absent 64, clean 0, dirty 0, saved 0, writeback 0, swapped 0'
+	"$FOLIOCTL" pin "$MNT/f"
+	rm "$MNT/f"
+	"$FOLIOCTL" sync "$MNT"
+	is "$(vmstat nr_unevictable)" 0 'pages of a file that is gone'
+	fails_with 'No such file' "$FOLIOCTL" pages "$MNT/f"
+	fails_with 'foliofs' "$FOLIOCTL" pages "$TMP/daemon.log"
+}
+run 'pages of a pinned file stay' t_pin
+
+# What is said of a file is kept with it.
+t_readahead()
+{
+	_attr=user.foliofs.readahead
+	begin_cold -o cache_size=64M
+	one_by_one
+	echo 128 >"$ctl/vm/readahead_kb"
+	is "$(getfattr --only-values -n $_attr "$MNT/f")" normal
+	fails_with Invalid setfattr -n $_attr -v often "$MNT/f"
+	fails_with Invalid setfattr -n $_attr -v '' "$MNT/f"
+	setfattr -n $_attr -v random "$MNT/f"
+	"$FOLIOCTL" sync "$MNT"
+	volume_umount
+	mount_now -o cache_size=64M
+	one_by_one
+	echo 128 >"$ctl/vm/readahead_kb"
+	is "$(getfattr --only-values -n $_attr "$MNT/f")" random
+	is "$(getfattr -d -m - "$MNT/f")" '' 'attributes listed'
+	helper_start "$MNT/f"
+	tell read 0 1 2
+	is "$(column files nr_cache ino "$ino")" 3 'pages read'
+	setfattr -n $_attr -v sequential "$MNT/f"
+	tell read 3 4 5
+	at_least "$(column files nr_cache ino "$ino")" 7 'pages read ahead'
+	helper_end
+	setfattr -x $_attr "$MNT/f"
+	is "$(getfattr --only-values -n $_attr "$MNT/f")" normal
+}
+run 'readahead is as the file says' t_readahead
+
+# An array with a row for each row.
+t_json()
+{
+	begin_cold -o cache_size=64M
+	is "$("$FOLIOCTL" maps --json "$MNT")" '[]'
+	mv "$MNT/f" "$MNT/a \"b\\
+c"
+	"$FOLIOCTL" sync "$MNT"
+	helper_start "$MNT/a \"b\\
+c"
+	"$FOLIOCTL" maps "$MNT" | grep -q '/a "b\\134\\012c$'
+	"$FOLIOCTL" maps --json "$MNT" >"$TMP/json"
+	is "$(grep -c '"pid": ' "$TMP/json")" 1
+	grep -qF '"comm": "mmap_helper"' "$TMP/json"
+	grep -qF '"path": "/a \"b\\134\\012c"' "$TMP/json"
+	grep -qF '"hints": null' "$TMP/json"
+	if command -v python3 >/dev/null; then
+		python3 -m json.tool "$TMP/json" >/dev/null
+	fi
+	helper_end
+}
+run 'folioctl maps tells the same as JSON' t_json
+
 daemon_ticks()
 {
 	awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$(daemon_pid)/stat"
