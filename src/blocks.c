@@ -65,6 +65,7 @@ struct blocks {
 	u64 nr_free;
 	u64 nr_reserved;
 	u64 nr_deferred;
+	bool leaked;   /* a block stays used for want of memory */
 	u64 cursor;    /* where the last allocation ended */
 	u64 spread;    /* allocation stays below it while there is room */
 	s64 charged;   /* bytes of memory told to the callback */
@@ -219,7 +220,8 @@ static void free_run(struct blocks *b, u64 start, u64 nr)
 		u32 part = group_part(start, nr);
 		u32 bit = (u32)(start & (GROUP_BLOCKS - 1));
 
-		(void)group_set(b, start >> GROUP_SHIFT, bit, part, false);
+		if (group_set(b, start >> GROUP_SHIFT, bit, part, false))
+			b->leaked = true;
 		start += part;
 		nr -= part;
 	}
@@ -508,6 +510,8 @@ int blocks_free_deferred(struct blocks *b, u64 seq, u64 start, u64 nr)
 	err = park(b, seq, start, nr);
 	if (!err)
 		b->nr_deferred += nr;
+	else
+		b->leaked = true;
 	blocks_unlock(b);
 	return err;
 }
@@ -746,6 +750,53 @@ int blocks_resize(struct blocks *b, u64 nr)
 	err = nr == b->nr ? 0 : resize(b, nr);
 	blocks_unlock(b);
 	return err;
+}
+
+/* ---- walking ---- */
+
+/* The first block of [from, nr) that is @used or not, or nr. */
+static u64 find_block(const struct blocks *b, u64 from, bool used)
+{
+	for (u64 at = from; at < b->nr;) {
+		u64 g = at >> GROUP_SHIFT, base = g << GROUP_SHIFT;
+		const struct group *grp = &b->groups[g];
+		u32 size = group_size(b, g);
+		u32 bit = (u32)(at - base);
+
+		if (grp->map)
+			bit = bit_find(grp->map, bit, size, used);
+		else if (used != (grp->nr_free == 0))
+			bit = size;
+		if (bit < size)
+			return base + bit;
+		at = base + size;
+	}
+	return b->nr;
+}
+
+bool blocks_next_used(struct blocks *b, u64 from, u64 *ret_start, u64 *ret_nr)
+{
+	u64 start, end;
+
+	mutex_lock(&b->lock);
+	start = find_block(b, max(from, (u64)1), true);
+	end = find_block(b, start, false);
+	mutex_unlock(&b->lock);
+	if (start == end)
+		return false;
+	*ret_start = start;
+	*ret_nr = end - start;
+	return true;
+}
+
+bool blocks_leaked(struct blocks *b)
+{
+	bool leaked;
+
+	mutex_lock(&b->lock);
+	leaked = b->leaked || b->nr_deferred;
+	mutex_unlock(&b->lock);
+	return leaked;
 }
 
 /* ---- checking ---- */

@@ -68,6 +68,14 @@ void blocks_stat(struct blocks *b, struct blocks_stat *ret);
 /* Raise or lower the bound. Return: 0 or -ENOSPC (used blocks behind it). */
 int blocks_resize(struct blocks *b, u64 nr);
 
+/* The first used run at or behind @from, but for block 0. Return: is there
+ * one? Runs of one loop are those of the map if nothing changes meanwhile. */
+bool blocks_next_used(struct blocks *b, u64 from, u64 *ret_start, u64 *ret_nr);
+
+/* Is a block used that nobody will free before the next mount, or may that be?
+ */
+bool blocks_leaked(struct blocks *b);
+
 /* Every invariant; debug builds and tests. */
 void blocks_check(struct blocks *b);
 

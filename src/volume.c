@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "freemap.h"
 #include "sum.h"
 #include "volume_int.h"
 
@@ -222,6 +223,7 @@ static void remove_files(int dirfd)
 		"meta.db",     "meta.db-journal",
 		"meta.db-wal", "meta.db-shm",
 		"data",	       "lock",
+		"freemap",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -604,33 +606,41 @@ static int ensure_size(struct volume *v, u64 end)
 
 /* ---- mounting ---- */
 
-static int map_extent(void *arg, u64 ino, const struct extent_row *row)
-{
-	struct volume *v = arg;
-
-	if (row->flags & META_EXTENT_INLINE)
-		return 0;
-	return blocks_mark_used(v->blocks, row->block, row->npages,
-				row->flags & META_EXTENT_SHARED);
-}
-
-/* One past the last block: of any extent, of any that was written. */
-struct extent_ends {
-	u64 all;
-	u64 written;
+/* The map that is being built, and how far data must reach. */
+struct map_walk {
+	struct volume *v;
+	u64 written; /* one past the last block with content */
 };
 
-static int find_ends(void *arg, u64 ino, const struct extent_row *row)
+/* Extents come before the host is known to have room for them. */
+static int fit(struct volume *v, u64 end)
 {
-	struct extent_ends *ends = arg;
-	u64 end = row->block + row->npages;
+	struct blocks_stat st;
+
+	if (end > PGOFF_MAX || (v->max_blocks && end > v->max_blocks))
+		return -EUCLEAN;
+	blocks_stat(v->blocks, &st);
+	return end > st.total ? blocks_resize(v->blocks, end) : 0;
+}
+
+static int map_extent(void *arg, u64 ino, const struct extent_row *row)
+{
+	struct map_walk *w = arg;
+	u64 end;
+	int err;
 
 	if (row->flags & META_EXTENT_INLINE)
 		return 0;
-	ends->all = max(ends->all, end);
+	if (__builtin_add_overflow(row->block, row->npages, &end))
+		return -EUCLEAN;
 	if (!(row->flags & META_EXTENT_UNWRITTEN))
-		ends->written = max(ends->written, end);
-	return 0;
+		w->written = max(w->written, end);
+	if (w->written > w->v->data_blocks)
+		return 0; /* that is said when all is known */
+	err = fit(w->v, end);
+	return err ? err
+		   : blocks_mark_used(w->v->blocks, row->block, row->npages,
+				      row->flags & META_EXTENT_SHARED);
 }
 
 static int complain_extents(int code, char *err, size_t errlen)
@@ -643,38 +653,81 @@ static int complain_extents(int code, char *err, size_t errlen)
 			strerror(-code));
 }
 
-/* The bound of the map: where all extents fit, whatever the host says. */
-static int map_bound(struct volume *v, u64 *ret_bound, char *err, size_t errlen)
+static int new_map(struct volume *v, const struct volume_options *opt)
 {
-	struct extent_ends ends = {0};
-	int code = meta_extent_walk(v->meta, false, find_ends, &ends);
-
-	if (!code && v->max_blocks && ends.all > v->max_blocks)
-		code = -EUCLEAN;
-	if (code)
-		return complain_extents(code, err, errlen);
-	if (ends.written > v->data_blocks)
-		return complain(
-			err, errlen, -EUCLEAN,
-			"data is truncated: %llu blocks are missing",
-			(unsigned long long)(ends.written - v->data_blocks));
-
-	*ret_bound = max(max(host_bound(v), ends.all), (u64)2);
-	return 0;
+	blocks_free_all(v->blocks);
+	v->blocks = NULL;
+	return blocks_new(max(host_bound(v), (u64)2), opt->charge,
+			  opt->charge_arg, &v->blocks);
 }
 
 static int build_map(struct volume *v, const struct volume_options *opt,
-		     u64 bound, char *err, size_t errlen)
+		     char *err, size_t errlen)
 {
-	int code = blocks_new(bound, opt->charge, opt->charge_arg, &v->blocks);
+	struct map_walk w = {.v = v};
+	int code = new_map(v, opt);
 
 	if (!code)
-		code = meta_extent_walk(v->meta, false, map_extent, v);
-	return code ? complain_extents(code, err, errlen) : 0;
+		code = meta_extent_walk(v->meta, false, map_extent, &w);
+	if (code)
+		return complain_extents(code, err, errlen);
+	if (w.written > v->data_blocks)
+		return complain(
+			err, errlen, -EUCLEAN,
+			"data is truncated: %llu blocks are missing",
+			(unsigned long long)(w.written - v->data_blocks));
+	return 0;
 }
 
-static int ignore_freed(void *arg, u64 block, u64 nr)
+static struct freemap_key freemap_key(const struct volume *v)
 {
+	struct meta_super super;
+	struct freemap_key key;
+
+	meta_super(v->meta, &super);
+	memset(&key, 0, sizeof(key));
+	memcpy(key.uuid, super.uuid, sizeof(key.uuid));
+	key.commit_no = super.commit_no;
+	key.mount_epoch = super.mount_epoch;
+	key.next_ino = super.next_ino;
+	return key;
+}
+
+/* Complete it. Context: nothing has been written to the database since. */
+static int key_of_db(const struct volume *v, struct freemap_key *key)
+{
+	struct stat st;
+
+	if (fstatat(v->dirfd, "meta.db", &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	key->db_size = (u64)st.st_size;
+	key->db_mtime_ns =
+		(u64)st.st_mtim.tv_sec * NSEC_PER_SEC + (u64)st.st_mtim.tv_nsec;
+	return 0;
+}
+
+/* From what was saved, or from the extents. */
+static int make_map(struct volume *v, const struct volume_options *opt,
+		    char *err, size_t errlen)
+{
+	struct freemap_key key = freemap_key(v);
+	int code = new_map(v, opt);
+
+	if (!code)
+		code = key_of_db(v, &key);
+	if (!code)
+		code = freemap_load(v->dirfd, &key, v->data_blocks,
+				    v->max_blocks, v->blocks);
+	v->map_loaded = !code;
+	return code ? build_map(v, opt, err, errlen) : 0;
+}
+
+static int orphan_freed(void *arg, u64 block, u64 nr)
+{
+	struct volume *v = arg;
+
+	/* what cannot be noted stays used until the next mount */
+	(void)blocks_free_deferred(v->blocks, 0, block, nr);
 	return 0;
 }
 
@@ -682,13 +735,11 @@ static int delete_orphan(void *arg, u64 ino)
 {
 	struct volume *v = arg;
 
-	return meta_inode_delete(v->meta, ino, ignore_freed, NULL);
+	return meta_inode_delete(v->meta, ino, orphan_freed, v);
 }
 
-/*
- * Before the map is built from what is left: no block of an orphan has been
- * handed out, and its deletion is durable. A killed daemon's last data, too.
- */
+/* A killed daemon's last data is made durable, orphans go; their blocks are
+ * free when that is durable. */
 static int start_epoch(struct volume *v)
 {
 	int err = v->data->ops->flush(v->data);
@@ -706,26 +757,30 @@ static int start_epoch(struct volume *v)
 		meta_rollback(v->meta);
 		return err;
 	}
-	return meta_commit(v->meta, v->next_ino, true);
+	err = meta_commit(v->meta, v->next_ino, true);
+	if (!err)
+		blocks_release(v->blocks, 0);
+	return err;
 }
 
 static int mount_volume(struct volume *v, const struct volume_options *opt,
 			char *err, size_t errlen)
 {
-	u64 bound = 0;
 	/* First, so that what cannot be mounted is not written to. */
-	int code = map_bound(v, &bound, err, errlen);
+	int code = make_map(v, opt, err, errlen);
 
 	if (code)
 		return code;
-	if (!v->readonly)
+	if (!v->readonly) {
+		freemap_remove(v->dirfd);
 		code = start_epoch(v);
+	}
 	if (!code)
 		code = meta_counts(v->meta, &v->nr_inodes);
 	if (code)
 		return complain(err, errlen, code, "mounting it: %s",
 				strerror(-code));
-	return build_map(v, opt, bound, err, errlen);
+	return 0;
 }
 
 int volume_open(const char *path, const struct volume_options *opt,
@@ -766,20 +821,39 @@ static int trim(struct volume *v)
 	return v->data->ops->discard(v->data, st.end, data_blocks - st.end);
 }
 
+/* Without it the next mount takes longer, and that is all. */
+static void save_map(struct volume *v, struct freemap_key *key)
+{
+	u64 data_blocks;
+
+	if (!key_of_db(v, key) && !v->data->ops->size(v->data, &data_blocks))
+		(void)freemap_save(v->dirfd, key, data_blocks, v->blocks);
+}
+
+/* Close the database. Return: the first error. */
+static int close_meta(struct volume *v)
+{
+	bool whole = !v->readonly && v->blocks && !meta_failed(v->meta);
+	struct freemap_key key = freemap_key(v);
+	int err = whole ? trim(v) : 0;
+	int meta_err = meta_close(v->meta);
+
+	if (whole && !err && !meta_err)
+		save_map(v, &key);
+	return meta_err ? meta_err : err;
+}
+
 int volume_close(struct volume *v)
 {
-	int err = 0;
-	int meta_err;
+	int err;
 
 	if (!v)
 		return 0;
-	if (!v->readonly && v->blocks && !meta_failed(v->meta))
-		err = trim(v);
-	meta_err = meta_close(v->meta);
+	err = close_meta(v);
 	if (!v->readonly)
 		(void)!ftruncate(v->lockfd, 0);
 	volume_free(v);
-	return meta_err ? meta_err : err;
+	return err;
 }
 
 /* ---- reading ---- */

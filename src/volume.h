@@ -40,7 +40,8 @@ struct volume {
 	struct bdev *data;
 	struct blocks *blocks;
 	u64 mount_epoch;
-	u64 max_blocks; /* bound of data, 0: the host's */
+	u64 max_blocks;	 /* bound of data, 0: the host's */
+	bool map_loaded; /* the block map was, not built from extents */
 
 	struct mutex grow_lock; /* LOCK_CONN: held while `data` grows */
 
@@ -81,7 +82,8 @@ int volume_create(const char *path, const struct volume_options *opt, char *err,
 
 /*
  * Open and lock. Syncs data, WAL and folder before the first allocation (a
- * killed daemon's last COMMIT may not be durable yet), rebuilds the block map,
+ * killed daemon's last COMMIT may not be durable yet), loads the block map that
+ * was saved with this commit or else builds it from the extents,
  * deletes orphans, raises the mount epoch. -EBUSY: @err names the holder (pid
  * and mountpoint). On success @err is empty, or a note for the log (the host is
  * kept in memory). Context: after daemonizing; see meta.h about fork.
@@ -93,7 +95,8 @@ int volume_open(const char *path, const struct volume_options *opt,
 int volume_lock_note(struct volume *v, const char *mountpoint);
 
 /* Everything is committed by now. Gives what `data` has behind its last used
- * block back to the host. Keeps going after errors, returns the first. */
+ * block back to the host, and saves the block map. Keeps going after errors,
+ * returns the first. */
 int volume_close(struct volume *v);
 
 /* Committed pages of @ino, verified; see address_space_operations.read_pages.

@@ -419,8 +419,9 @@ START_TEST(a_host_in_memory_is_noted)
 	ck_assert_int_eq(commit_pages(v, 0, 3), 0);
 	expect_pages(v, 0, 3, 9);
 	ck_assert_int_eq(volume_close(v), 0);
-	for (int i = 0; i < 3; i++) {
-		static const char *const names[] = {"meta.db", "data", "lock"};
+	for (int i = 0; i < 4; i++) {
+		static const char *const names[] = {"meta.db", "data", "lock",
+						    "freemap"};
 		char file[128];
 
 		(void)snprintf(file, sizeof(file), "%s/%s", path, names[i]);
@@ -799,6 +800,142 @@ START_TEST(a_write_during_a_failing_flush_is_done_again)
 }
 END_TEST
 
+/* ---- the saved block map ---- */
+
+struct map {
+	u64 start[256], nr[256];
+	u32 runs;
+};
+
+static struct map map_of(const struct volume *v)
+{
+	struct map m = {.runs = 0};
+	u64 at = 0;
+
+	while (blocks_next_used(v->blocks, at, &m.start[m.runs],
+				&m.nr[m.runs])) {
+		at = m.start[m.runs] + m.nr[m.runs];
+		m.runs++;
+		ck_assert_uint_lt(m.runs, ARRAY_SIZE(m.start));
+	}
+	return m;
+}
+
+/* Blocks here and there, some of which are let go again. */
+static void scatter(u64 version)
+{
+	struct volume *v = open_volume(&plain);
+
+	fill(200, (u8)version);
+	ck_assert_int_eq(commit_pages(v, 0, 200), 0);
+	for (u64 i = 0; i < 200; i += 7)
+		ck_assert_int_eq(commit_pages(v, i, 2), 0);
+	ck_assert_int_eq(volume_close(v), 0);
+}
+
+static void change_file(const char *name, u64 at, int how)
+{
+	int fd = open(tmpdir_path(name), O_RDWR);
+	u8 byte;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pread(fd, &byte, 1, (off_t)at), 1);
+	byte ^= (u8)how;
+	ck_assert_int_eq(pwrite(fd, &byte, 1, (off_t)at), 1);
+	ck_assert_int_eq(close(fd), 0);
+}
+
+static u64 file_size(const char *name)
+{
+	struct stat st;
+
+	ck_assert_int_eq(stat(tmpdir_path(name), &st), 0);
+	return (u64)st.st_size;
+}
+
+static void expect_map(bool loaded, const struct map *want)
+{
+	struct volume *v = open_volume(&plain);
+	struct map got = map_of(v);
+
+	ck_assert_int_eq(v->map_loaded, loaded);
+	blocks_check(v->blocks);
+	ck_assert_uint_eq(got.runs, want->runs);
+	ck_assert(!memcmp(got.start, want->start, got.runs * sizeof(u64)));
+	ck_assert(!memcmp(got.nr, want->nr, got.runs * sizeof(u64)));
+	ck_assert_int_eq(volume_close(v), 0);
+}
+
+START_TEST(a_saved_map_is_the_one_that_would_be_built)
+{
+	struct volume *v;
+	struct map built;
+
+	create(0);
+	scatter(1);
+	ck_assert_int_eq(unlink(tmpdir_path("v/freemap")), 0);
+	v = open_volume(&plain);
+	ck_assert(!v->map_loaded);
+	built = map_of(v);
+	ck_assert_uint_gt(built.runs, 2);
+	/* it is of no use to who comes after a crash */
+	ck_assert_int_lt(access(tmpdir_path("v/freemap"), F_OK), 0);
+	ck_assert_int_eq(volume_close(v), 0);
+	expect_map(true, &built);
+	expect_map(true, &built);
+	check_is_well();
+}
+END_TEST
+
+START_TEST(a_map_that_is_damaged_anywhere_is_built_anew)
+{
+	struct map built;
+	struct volume *v;
+	u64 size;
+
+	create(0);
+	scatter(1);
+	v = open_volume(&plain);
+	built = map_of(v);
+	ck_assert_int_eq(volume_close(v), 0);
+	size = file_size("v/freemap");
+	for (u64 at = 0; at < size; at += 1 + at / 16) {
+		change_file("v/freemap", at, 1 << (at % 8));
+		expect_map(false, &built);
+		ck_assert_uint_eq(file_size("v/freemap"), size);
+	}
+	for (u64 len = 0; len < size; len += 1 + size / 20) {
+		ck_assert_int_eq(truncate(tmpdir_path("v/freemap"), (off_t)len),
+				 0);
+		expect_map(false, &built);
+	}
+	ck_assert_int_eq(truncate(tmpdir_path("v/freemap"), (off_t)size + 1),
+			 0);
+	expect_map(false, &built);
+	expect_map(true, &built);
+}
+END_TEST
+
+START_TEST(a_map_of_another_commit_is_ignored)
+{
+	struct map built;
+	struct volume *v;
+
+	create(0);
+	scatter(1);
+	ck_assert_int_eq(rename(tmpdir_path("v/freemap"), tmpdir_path("old")),
+			 0);
+	scatter(2);
+	v = open_volume(&plain);
+	built = map_of(v);
+	ck_assert_int_eq(volume_close(v), 0);
+	ck_assert_int_eq(rename(tmpdir_path("old"), tmpdir_path("v/freemap")),
+			 0);
+	expect_map(false, &built);
+	check_is_well();
+}
+END_TEST
+
 /* ---- mounts after accidents ---- */
 
 START_TEST(orphans_are_gone_after_a_mount_and_their_space_is_free)
@@ -910,6 +1047,8 @@ START_TEST(check_says_which_blocks_are_used_twice)
 	ck_assert_int_eq(check_lines(lines), 1);
 	ck_assert_str_eq(lines, "inode 2, page 9: blocks 2-2 are out of bounds "
 				"or used twice\n");
+	/* a mount sees it when it has to look at the extents */
+	ck_assert_int_eq(unlink(tmpdir_path("v/freemap")), 0);
 	expect_refusal(-EUCLEAN, "extents are damaged");
 }
 END_TEST
@@ -1197,6 +1336,9 @@ static void add_pages(TCase *tc)
 
 static void add_accidents(TCase *tc)
 {
+	tcase_add_test(tc, a_saved_map_is_the_one_that_would_be_built);
+	tcase_add_test(tc, a_map_that_is_damaged_anywhere_is_built_anew);
+	tcase_add_test(tc, a_map_of_another_commit_is_ignored);
 	tcase_add_test(tc,
 		       orphans_are_gone_after_a_mount_and_their_space_is_free);
 	tcase_add_test(tc, a_killed_daemon_leaves_its_last_commit_and_no_leak);
