@@ -22,8 +22,9 @@
  * taken back by two threads is not one file's alone. */
 #define BATCH_PAGES 8192
 
-/* When nothing that was asked for could be had. */
-#define BACKOFF_NS (200 * NSEC_PER_MSEC)
+/* When nothing that was asked for could be had; doubled each time. */
+#define BACKOFF_NS (100 * NSEC_PER_MSEC)
+#define BACKOFF_MAX_NS (1600 * NSEC_PER_MSEC)
 
 /* After so many new pages the cache is told of its smaller budget. */
 #define TELL_PAGES 64
@@ -57,9 +58,10 @@ struct unmapper {
 	struct waitq done; /* drops */
 	struct copies copies;
 	struct list_head drops;
-	u64 high, low;	  /* pages */
-	u64 told;	  /* pages, of the copies, that the cache was told */
-	u64 resume_ns;	  /* not before */
+	u64 high, low; /* pages */
+	u64 told;      /* pages, of the copies, that the cache was told */
+	u64 resume_ns; /* not before */
+	u64 backoff_ns;
 	bool taking_back; /* from high down to low */
 	bool missed;	  /* a copy could not be noted */
 	bool stopping;
@@ -257,8 +259,8 @@ static void count_answer(struct unmapper *u, const struct unmap_answer *a)
 		count(u, unmap_left, left);
 }
 
-/* Return: whether anything was had. */
-static bool ask_helper(struct taker *t)
+/* Return: 0, or why nothing was taken back. */
+static int ask_helper(struct taker *t)
 {
 	struct unmapper *u = t->u;
 	struct unmap_request *req = &t->req;
@@ -271,27 +273,27 @@ static bool ask_helper(struct taker *t)
 	count(u, unmap_helpers, t->helper.nr_started - started);
 	if (err) {
 		count(u, unmap_failed, 1);
-		return false;
+		return err;
 	}
-
 	count_answer(u, &t->answer);
-	return !t->answer.err && t->answer.dropped;
+	return t->answer.err;
 }
 
-static bool take_back(struct taker *t)
+/* Return: 0, and what is left in t->answer; or -errno: nothing was done. */
+static int take_back(struct taker *t)
 {
 	struct unmapper *u = t->u;
 	u64 begun = now_ns();
-	bool any = true;
-	int err = invalidate(u, &t->req);
+	int err;
 
-	t->answer = (struct unmap_answer){.err = -ECANCELED};
+	t->answer = (struct unmap_answer){0};
+	err = invalidate(u, &t->req);
 	if (err == -EBUSY)
-		any = ask_helper(t);
+		err = ask_helper(t);
+	else
+		err = 0; /* or the file is gone, and with it its pages */
 	count(u, unmap_us, (now_ns() - begun) / 1000);
-	if (err != -EBUSY)
-		t->answer = (struct unmap_answer){0};
-	return any;
+	return err;
 }
 
 /* ---- batches of noted copies ---- */
@@ -315,19 +317,24 @@ _Static_assert(COPIES_BATCH_CHUNKS <= UNMAP_MAX_RANGES &&
 		       COPIES_BATCH_TIDS <= UNMAP_MAX_PIDS,
 	       "a batch is one request");
 
-/* What could not even be asked for is still there, as far as we know. */
+/* What could not even be asked for is still there, as far as we know.
+ * Return: whether there is less than before. */
 static bool take_batch(struct taker *t)
 {
 	const struct copies_batch *b = &t->batch;
-	bool any;
+	u64 left = 0;
+	int err;
 
 	fill_request(t);
-	any = take_back(t);
-	for (u32 i = 0; i < b->nr_chunks; i++)
-		note_left(t->u, b->ino, b->chunks[i],
-			  t->answer.err ? COPIES_CHUNK : t->answer.left[i]);
+	err = take_back(t);
+	for (u32 i = 0; i < b->nr_chunks; i++) {
+		u32 nr = err ? COPIES_CHUNK : t->answer.left[i];
+
+		note_left(t->u, b->ino, b->chunks[i], nr);
+		left += nr;
+	}
 	tell(t->u);
-	return any;
+	return left < b->nr_pages;
 }
 
 /* ---- everything of a file, or of all ---- */
@@ -459,10 +466,16 @@ static void finish_drop(struct unmapper *u, struct drop *d)
 		waitq_wake_all(&u->done);
 }
 
-static void back_off(struct unmapper *u)
+static void back_off(struct unmapper *u, bool progress)
 {
 	mutex_lock(&u->lock);
-	u->resume_ns = now_ns() + BACKOFF_NS;
+	if (progress) {
+		u->backoff_ns = 0;
+	} else {
+		u->backoff_ns = min(max(2 * u->backoff_ns, (u64)BACKOFF_NS),
+				    (u64)BACKOFF_MAX_NS);
+		u->resume_ns = now_ns() + u->backoff_ns;
+	}
 	mutex_unlock(&u->lock);
 }
 
@@ -478,8 +491,8 @@ static void *taker_main(void *arg)
 			finish_drop(t->u, d);
 		} else if (work == WORK_MISSED) {
 			drop_known(t);
-		} else if (!take_batch(t)) {
-			back_off(t->u);
+		} else {
+			back_off(t->u, take_batch(t));
 		}
 	}
 	return NULL;
