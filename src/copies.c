@@ -157,16 +157,17 @@ static void batch_add(struct copies_batch *b, const struct chunk *k)
 {
 	b->ino = k->ino;
 	b->nr_pages += chunk_pages(k);
-	b->chunks[b->nr_chunks++] = k->index * COPIES_CHUNK;
+	b->chunks[b->nr_chunks++] =
+		(struct copies_run){k->index * COPIES_CHUNK, chunk_pages(k)};
 	for (u32 i = 0; i < COPIES_TIDS; i++)
 		batch_note_tid(b, k->tids[i]);
 }
 
 static int by_page(const void *a, const void *b)
 {
-	const u64 *x = a, *y = b;
+	const struct copies_run *x = a, *y = b;
 
-	return (*x > *y) - (*x < *y);
+	return (x->pgoff > y->pgoff) - (x->pgoff < y->pgoff);
 }
 
 bool copies_take(struct copies *c, u64 ino, u64 want, struct copies_batch *ret)

@@ -44,11 +44,16 @@ int copies_add_left(struct copies *c, u64 ino, u64 pgoff, u32 nr);
 #define COPIES_BATCH_CHUNKS 512
 #define COPIES_BATCH_TIDS 32
 
+struct copies_run {
+	u64 pgoff; /* the first page of a chunk */
+	u32 nr;	   /* pages of it */
+};
+
 /* Chunks of one file, ascending. */
 struct copies_batch {
 	u64 ino;
 	u64 nr_pages;
-	u64 chunks[COPIES_BATCH_CHUNKS]; /* first page of each */
+	struct copies_run chunks[COPIES_BATCH_CHUNKS];
 	u32 nr_chunks;
 	u32 tids[COPIES_BATCH_TIDS];
 	u32 nr_tids;

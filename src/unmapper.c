@@ -306,7 +306,7 @@ static void fill_request(struct taker *t)
 	t->req.ino = b->ino;
 	t->req.nr_ranges = b->nr_chunks;
 	for (u32 i = 0; i < b->nr_chunks; i++) {
-		t->req.ranges[i].pgoff = b->chunks[i];
+		t->req.ranges[i].pgoff = b->chunks[i].pgoff;
 		t->req.ranges[i].nr = COPIES_CHUNK;
 	}
 	t->req.nr_pids = b->nr_tids;
@@ -328,9 +328,9 @@ static bool take_batch(struct taker *t)
 	fill_request(t);
 	err = take_back(t);
 	for (u32 i = 0; i < b->nr_chunks; i++) {
-		u32 nr = err ? COPIES_CHUNK : t->answer.left[i];
+		u32 nr = err ? b->chunks[i].nr : t->answer.left[i];
 
-		note_left(t->u, b->ino, b->chunks[i], nr);
+		note_left(t->u, b->ino, b->chunks[i].pgoff, nr);
 		left += nr;
 	}
 	tell(t->u);

@@ -65,10 +65,10 @@ START_TEST(the_least_recently_handed_out_go_first_with_others_of_the_file)
 	ck_assert_uint_eq(batch.ino, 1);
 	ck_assert_uint_eq(batch.nr_pages, 2);
 	ck_assert_uint_eq(batch.nr_chunks, 2);
-	ck_assert_uint_eq(batch.chunks[0], 3 * COPIES_CHUNK);
-	ck_assert_uint_eq(batch.chunks[1], 5 * COPIES_CHUNK);
+	ck_assert_uint_eq(batch.chunks[0].pgoff, 3 * COPIES_CHUNK);
+	ck_assert_uint_eq(batch.chunks[1].pgoff, 5 * COPIES_CHUNK);
 	ck_assert(copies_take(&copies, 0, UINT64_MAX, &batch));
-	ck_assert_uint_eq(batch.chunks[0], 0);
+	ck_assert_uint_eq(batch.chunks[0].pgoff, 0);
 	ck_assert(!copies_take(&copies, 0, 1, &batch));
 }
 END_TEST
@@ -122,7 +122,8 @@ START_TEST(a_batch_is_bounded)
 	ck_assert_uint_eq(batch.nr_chunks, COPIES_BATCH_CHUNKS);
 	ck_assert_uint_eq(batch.nr_tids, COPIES_BATCH_TIDS);
 	for (u32 i = 1; i < batch.nr_chunks; i++)
-		ck_assert_uint_lt(batch.chunks[i - 1], batch.chunks[i]);
+		ck_assert_uint_lt(batch.chunks[i - 1].pgoff,
+				  batch.chunks[i].pgoff);
 	ck_assert_uint_eq(copies.nr_chunks, COPIES_BATCH_CHUNKS + 3);
 }
 END_TEST
@@ -160,7 +161,7 @@ static void random_take(void)
 			 rng_below(&rng, 600), &batch))
 		return;
 	for (u32 i = 0; i < batch.nr_chunks; i++)
-		memset(&model[batch.ino - 1][batch.chunks[i]], false,
+		memset(&model[batch.ino - 1][batch.chunks[i].pgoff], false,
 		       COPIES_CHUNK);
 }
 
