@@ -22,6 +22,9 @@
 /* A page for a short request and its names, then what a read may need. */
 #define WORKER_BUF ((1 + (size_t)CACHE_READ_MAX_PAGES) * PAGE_SIZE)
 
+/* Workers that read requests, while others are parked. */
+#define LISTENERS 2
+
 #define QUIET_LOOKS 10
 
 _Static_assert(SESSION_MAX_WRITE + PAGE_SIZE <= WORKER_BUF,
@@ -37,6 +40,11 @@ struct worker {
 	size_t len;	  /* of the request in it */
 	u32 opcode;	  /* that it came with */
 	enum again again; /* it is to be served again */
+
+	/* under park_lock */
+	struct waitq unparked;
+	bool is_parked;
+	struct worker *next_parked;
 };
 
 static __thread struct worker *this_worker;
@@ -258,27 +266,105 @@ static void notify(int fd)
 }
 
 /*
- * Read one request. A worker can be cancelled here and nowhere else.
- * Return: false when there are no more.
+ * The kernel gives requests to those who read in turn: with all workers there
+ * each request would wake the one that has slept longest, whose stack and
+ * buffer (1 MiB of each large write) are in no processor's cache any more. So
+ * LISTENERS of them read and the others are parked; the one parked last is
+ * sent to read when nobody does. Measured: 1 MiB writes are 15% faster.
  */
-static bool worker_receive(struct worker *w)
+static struct worker *unpark_locked(struct session *s) __requires(s->park_lock)
+{
+	struct worker *w = s->parked;
+
+	if (!w)
+		return NULL;
+	s->parked = w->next_parked;
+	w->is_parked = false;
+	s->nr_listening++; /* for it: nobody else is to be sent */
+	return w;
+}
+
+static void park_locked(struct session *s, struct worker *w)
+	__requires(s->park_lock)
+{
+	w->is_parked = true;
+	w->next_parked = s->parked;
+	s->parked = w;
+	while (w->is_parked && !s->ended)
+		waitq_wait(&w->unparked, &s->park_lock);
+}
+
+/* Return: false: there are no more requests. */
+static bool begin_listening(struct worker *w)
 {
 	struct session *s = w->session;
-	int fd = fuse_session_fd(s->fuse);
+	bool more;
+
+	mutex_lock(&s->park_lock);
+	if (!s->ended && s->nr_listening >= LISTENERS)
+		park_locked(s, w);
+	else
+		s->nr_listening++;
+	more = !s->ended;
+	mutex_unlock(&s->park_lock);
+	return more;
+}
+
+static void end_listening(struct worker *w)
+{
+	struct session *s = w->session;
+	struct worker *next = NULL;
+
+	mutex_lock(&s->park_lock);
+	if (--s->nr_listening == 0)
+		next = unpark_locked(s);
+	mutex_unlock(&s->park_lock);
+	if (next)
+		waitq_wake_one(&next->unparked);
+}
+
+/* One who ends without having listened counts as listening: no matter now. */
+static void end_parking(struct session *s)
+{
+	mutex_lock(&s->park_lock);
+	s->ended = true;
+	for (struct worker *w = s->parked; w; w = w->next_parked)
+		waitq_wake_all(&w->unparked);
+	mutex_unlock(&s->park_lock);
+}
+
+/* A worker can be cancelled here and nowhere else. Return: bytes, 0 or -errno
+ * at the end. */
+static ssize_t read_request(struct worker *w)
+{
+	int fd = fuse_session_fd(w->session->fuse);
 	ssize_t len;
 	int old;
 
-	(void)__atomic_add_fetch(&s->nr_idle, 1, __ATOMIC_RELEASE);
 	do {
 		(void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
 		len = read(fd, w->buf, WORKER_BUF);
 		(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
 	} while (len < 0 &&
 		 (errno == EINTR || errno == EAGAIN || errno == ENOENT));
+	return len < 0 ? -errno : len;
+}
+
+/* Return: false when there are no more. */
+static bool worker_receive(struct worker *w)
+{
+	struct session *s = w->session;
+	ssize_t len = 0;
+
+	(void)__atomic_add_fetch(&s->nr_idle, 1, __ATOMIC_RELEASE);
+	if (begin_listening(w)) {
+		len = read_request(w);
+		end_listening(w);
+	}
 	(void)__atomic_sub_fetch(&s->nr_idle, 1, __ATOMIC_ACQUIRE);
 
-	if (len < 0 && errno != ENODEV)
-		log_msg(LOG_ERR, "reading requests: %s", strerror(errno));
+	if (len < 0 && len != -ENODEV)
+		log_msg(LOG_ERR, "reading requests: %s", strerror((int)-len));
 	if (len <= 0)
 		return false;
 
@@ -379,6 +465,7 @@ static void *worker_main(void *arg)
 	while (!fuse_session_exited(w->session->fuse) && worker_receive(w))
 		worker_serve(w);
 
+	end_parking(w->session);
 	notify(w->session->ended_fd);
 	return NULL;
 }
@@ -399,6 +486,7 @@ static int workers_new(struct session *s)
 
 	for (unsigned i = 0; i < SESSION_WORKERS; i++) {
 		s->workers[i].session = s;
+		waitq_init(&s->workers[i].unparked);
 		s->workers[i].buf = bufs + i * WORKER_BUF;
 		s->workers[i].size = WORKER_BUF;
 	}
@@ -407,8 +495,11 @@ static int workers_new(struct session *s)
 
 static void workers_free(struct session *s)
 {
-	if (s->workers)
-		(void)munmap(s->workers[0].buf, SESSION_WORKERS * WORKER_BUF);
+	if (!s->workers)
+		return;
+	for (unsigned i = 0; i < SESSION_WORKERS; i++)
+		waitq_done(&s->workers[i].unparked);
+	(void)munmap(s->workers[0].buf, SESSION_WORKERS * WORKER_BUF);
 	free(s->workers);
 }
 
@@ -466,6 +557,7 @@ void session_wait_quiet(struct session *s, u32 timeout_ms)
 void session_stop(struct session *s)
 {
 	fuse_session_exit(s->fuse);
+	end_parking(s);
 	for (unsigned i = 0; i < s->nr_started; i++)
 		(void)pthread_cancel(s->workers[i].thread);
 	for (unsigned i = 0; i < s->nr_started; i++)
@@ -546,6 +638,7 @@ int session_new(const struct session_config *cfg, struct session **ret)
 	s->own = cfg->own;
 	s->unmapper = cfg->unmapper;
 	mutex_init(&s->lock, LOCK_LEAF, "session");
+	mutex_init(&s->park_lock, LOCK_LEAF, "parked workers");
 	waitq_init(&s->idle);
 	list_init(&s->open_controls);
 	s->ready_fd = eventfd(0, EFD_CLOEXEC);
@@ -587,6 +680,7 @@ void session_free(struct session *s)
 	if (s->ended_fd >= 0)
 		(void)close(s->ended_fd);
 	waitq_done(&s->idle);
+	mutex_done(&s->park_lock);
 	mutex_done(&s->lock);
 	free(s);
 }

@@ -55,8 +55,8 @@ struct session {
 	struct fs *fs;
 	struct control *control;
 	struct tracker *tracker; /* NULL: nobody looks for mappings */
-	bool writeback; /* cache=writeback */
-	bool own;	/* cache=own */
+	bool writeback;		 /* cache=writeback */
+	bool own;		 /* cache=own */
 	struct fuse_session *fuse;
 	struct pacer *pacer;   /* delayed answers */
 	struct pacer *retrier; /* second tries: may wait for the device */
@@ -73,8 +73,14 @@ struct session {
 	struct list_head open_controls; /* src/ops_control.c */
 	u64 next_control_fh;
 
+	/* under park_lock */
+	struct mutex park_lock; /* a leaf */
+	struct worker *parked;	/* the one parked last first */
+	unsigned nr_listening;	/* workers in read(), or on their way there */
+	bool ended;		/* no more requests */
+
 	/* atomic */
-	u32 nr_idle;	 /* workers that wait for a request */
+	u32 nr_idle;	 /* workers that wait for a request, or are parked */
 	u64 init_unique; /* of the INIT request in flight */
 	u64 init_flags;	 /* what it offers */
 	bool broken_seen;
@@ -85,7 +91,8 @@ struct session {
 struct session_config {
 	struct fs *fs;
 	struct control *control;
-	struct tracker *tracker; /* may be NULL; stopped before session_free() */
+	struct tracker
+		*tracker; /* may be NULL; stopped before session_free() */
 	bool writeback;
 	bool own;
 	struct unmapper *unmapper; /* may be NULL */
