@@ -71,7 +71,7 @@ static int take(const struct exchange *x, void *ret, size_t size)
 
 static int get_flags(struct fs *fs, u64 ino, struct exchange *x)
 {
-	u32 flags;
+	u32 flags = 0;
 	int err = fs_get_flags(fs, ino, &flags);
 
 	return err ? err : answer(x, &flags, sizeof(flags));
@@ -80,7 +80,7 @@ static int get_flags(struct fs *fs, u64 ino, struct exchange *x)
 static int get_fsxattr(struct fs *fs, u64 ino, struct exchange *x)
 {
 	struct fsxattr fa = {0};
-	u32 flags;
+	u32 flags = 0;
 	int err = fs_get_flags(fs, ino, &flags);
 
 	if (err)
@@ -92,7 +92,7 @@ static int get_fsxattr(struct fs *fs, u64 ino, struct exchange *x)
 /* The type of the number says long, but an int is what it takes and gives. */
 static int get_version(struct fs *fs, u64 ino, struct exchange *x)
 {
-	u64 generation;
+	u64 generation = 0;
 	u32 version;
 	int err = fs_generation(fs, ino, &generation);
 
@@ -105,7 +105,7 @@ static int get_version(struct fs *fs, u64 ino, struct exchange *x)
 static int set_flags(struct fs *fs, u64 ino, const struct fs_cred *cred,
 		     struct exchange *x)
 {
-	u32 flags;
+	u32 flags = 0;
 	int err = take(x, &flags, sizeof(flags));
 
 	x->out_size = 0;
@@ -115,8 +115,8 @@ static int set_flags(struct fs *fs, u64 ino, const struct fs_cred *cred,
 static int set_fsxattr(struct fs *fs, u64 ino, const struct fs_cred *cred,
 		       struct exchange *x)
 {
-	struct fsxattr fa;
-	u32 flags;
+	struct fsxattr fa = {0};
+	u32 flags = 0;
 	int err = take(x, &fa, sizeof(fa));
 
 	x->out_size = 0;

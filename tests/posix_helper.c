@@ -314,7 +314,7 @@ static void check_times(void)
 		{86400L * 365 * 250, 0},
 	};
 	int fd = make("f");
-	struct stat st, then;
+	struct stat st = stat_of(fd), then;
 
 	for (size_t i = 0; i < sizeof(times) / sizeof(*times); i++) {
 		struct timespec ts[2] = {times[i], times[i]};

@@ -301,7 +301,7 @@ START_TEST(blocks_kept_by_difference_are_those_that_are_counted)
 
 	rng_init(&rng, 1);
 	for (int round = 0; round < 20; round++) {
-		u64 fh, ino = round ? test_lookup(&t, ROOT, "f")
+		u64 fh = 0, ino = round ? test_lookup(&t, ROOT, "f")
 				    : test_create(&t, ROOT, "f", &fh);
 		s64 blocks = 0;
 
@@ -565,6 +565,37 @@ START_TEST(names_may_be_255_bytes_and_no_more)
 	(void)test_mkdir(&t, ROOT, name);
 	test_fs_reopen(&t);
 	ck_assert(there(ROOT, name));
+}
+END_TEST
+
+static int link_nr(u64 ino, u64 dir, unsigned nr)
+{
+	char name[32];
+	struct stat st;
+	int err;
+
+	(void)snprintf(name, sizeof(name), "name%u", nr);
+	/* as the FUSE layer does it: wait for a commit when much is pending */
+	while (err = fs_link(t.fs, ino, dir, name, &st), err == -ERESTART)
+		ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	if (!err)
+		fs_forget(t.fs, ino, 1);
+	return err;
+}
+
+START_TEST(a_file_has_so_many_names_and_no_more)
+{
+	u64 d = test_mkdir(&t, ROOT, "d"), f = test_create(&t, ROOT, "f", NULL);
+
+	for (unsigned i = 1; i < FS_LINK_MAX; i++)
+		ck_assert_int_eq(link_nr(f, d, i), 0);
+	ck_assert_uint_eq(nlink_of(f), FS_LINK_MAX);
+	ck_assert_int_eq(link_nr(f, d, FS_LINK_MAX), -EMLINK);
+	test_fs_reopen(&t);
+	ck_assert_uint_eq(nlink_of(f), FS_LINK_MAX);
+	ck_assert_int_eq(link_nr(f, d, FS_LINK_MAX), -EMLINK);
+	ck_assert_int_eq(fs_unlink(t.fs, d, "name5"), 0);
+	ck_assert_int_eq(link_nr(f, d, FS_LINK_MAX), 0);
 }
 END_TEST
 
@@ -1190,6 +1221,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, dots_are_looked_up_for_file_handles);
 	tcase_add_test(tc, births_are_remembered);
 	tcase_add_test(tc, names_may_be_255_bytes_and_no_more);
+	tcase_add_test(tc, a_file_has_so_many_names_and_no_more);
 	tcase_add_test(tc, an_unlinked_file_stays_until_closed_and_forgotten);
 	tcase_add_test(tc,
 		       what_is_made_and_removed_between_commits_costs_no_row);
