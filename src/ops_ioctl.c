@@ -122,8 +122,10 @@ static int set_fsxattr(struct fs *fs, u64 ino, const struct fs_cred *cred,
 	x->out_size = 0;
 	if (!err && (fa.fsx_extsize || fa.fsx_projid || fa.fsx_cowextsize))
 		err = -EOPNOTSUPP;
-	if (!err)
-		err = from_xflags(fa.fsx_xflags, &flags);
+	if (err)
+		return err;
+
+	err = from_xflags(fa.fsx_xflags, &flags);
 	return err ? err : fs_set_flags(fs, ino, flags, cred);
 }
 
