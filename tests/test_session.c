@@ -12,6 +12,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "deferred.h"
 #include "scripted_fs.h"
@@ -19,6 +21,8 @@
 #include "fuse_peer.h"
 #include "log.h"
 #include "test.h"
+#include "tmpdir.h"
+#include "tracker.h"
 
 #define DAY 86400
 
@@ -1435,6 +1439,158 @@ static void add_waiting(Suite *suite)
 	suite_add_tcase(suite, tc);
 }
 
+/* ---- mappings ---- */
+
+static int ignore_look(void *arg, const struct tracker_look *look)
+{
+	return 0;
+}
+
+static void ignore_hints(void *arg, const struct proc *proc,
+			 const struct proc_hint *hints, size_t nr)
+{
+}
+
+static void ignore_exit(void *arg, pid_t pid, u64 start_time)
+{
+}
+
+static void ignore_opened(void *arg, u64 ino, u64 fh, pid_t tid, pid_t pid)
+{
+}
+
+static bool no_fault(void *arg, pid_t pid, u64 ino,
+		     const struct read_fault *fault)
+{
+	return false;
+}
+
+static void ignore_fill(void *arg, u64 ino, const struct read_fault *fault)
+{
+}
+
+static void ignore_charge(void *arg, s64 bytes)
+{
+}
+
+static const struct tracker_ops ignore_ops = {
+	.update = ignore_look,
+	.hints = ignore_hints,
+	.exit = ignore_exit,
+	.opened = ignore_opened,
+	.fault = no_fault,
+	.fill = ignore_fill,
+	.charge = ignore_charge,
+};
+
+#define STUCK_STAT "7 (stuck) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0\n"
+
+/* A /proc with one process whose maps is a pipe that nobody writes to: whoever
+ * looks waits for ever. */
+static struct tracker *stuck_tracker(void)
+{
+	const struct tracker_config tcfg = {.ops = &ignore_ops};
+	const struct mount_dev dev = {0, 45};
+	struct tracker *t;
+	int fd;
+
+	tmpdir_make();
+	ck_assert_int_eq(mkdir(tmpdir_path("7"), 0700), 0);
+	ck_assert_int_eq(mkfifo(tmpdir_path("7/maps"), 0600), 0);
+	fd = open(tmpdir_path("7/stat"), O_WRONLY | O_CREAT, 0600);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, STUCK_STAT, strlen(STUCK_STAT)),
+			 (ssize_t)strlen(STUCK_STAT));
+	(void)close(fd);
+	ck_assert_int_eq(tracker_new(&tcfg, &t), 0);
+	ck_assert_int_eq(tracker_attach(t, tmpdir_path(""), &dev, true), 0);
+	ck_assert_int_eq(tracker_start(t), 0);
+	return t;
+}
+
+/* More of them wait than there are workers, and a stat is answered. */
+START_TEST(a_tracker_that_is_stuck_holds_up_who_asks_for_mappings_and_not_long)
+{
+	const struct fuse_open_in in = {.flags = O_RDONLY};
+	u64 unique[SESSION_WORKERS * 2];
+
+	cfg.tracker = stuck_tracker();
+	fake.shows_mappings = true;
+	peer_init(&peer, &cfg, 38, PEER_INIT_FLAGS);
+	for (size_t i = 0; i < ARRAY_SIZE(unique); i++)
+		unique[i] = peer_send(&peer, FUSE_OPEN, FAKE_CONTROL_FILE, &in,
+				      sizeof(in), NULL, 0);
+	ck_assert_int_eq(peer_getattr(&peer, FS_ROOT_INO, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(unique); i++) {
+		struct peer_reply *reply = peer_wait(&peer, unique[i]);
+		const struct fuse_open_out *out = (void *)reply->data;
+
+		ck_assert_int_eq(reply->error, 0);
+		ck_assert_int_eq(peer_release(&peer, FUSE_RELEASE,
+					      FAKE_CONTROL_FILE, out->fh),
+				 0);
+		free(reply);
+	}
+	tracker_stop(cfg.tracker);
+	peer_close(&peer);
+	tracker_free(cfg.tracker);
+	tmpdir_remove();
+}
+END_TEST
+
+static void read_as(u64 fh, u64 owner)
+{
+	struct fuse_read_in in = {
+		.fh = fh,
+		.size = 4096,
+		.lock_owner = owner,
+		.read_flags = owner ? FUSE_READ_LOCKOWNER : 0,
+	};
+	u64 unique = peer_send(&peer, FUSE_READ, FAKE_FILE, &in, sizeof(in),
+			       NULL, 0);
+	struct peer_reply *reply = peer_wait(&peer, unique);
+
+	ck_assert_int_eq(reply->error, 0);
+	ck_assert_uint_eq(reply->len, 4096);
+	free(reply);
+}
+
+/* Without a tracker every read of the kernel is a fill. */
+START_TEST(reads_without_an_owner_are_the_kernels_own)
+{
+	struct fuse_open_out out;
+
+	fake.size = 8192;
+	ck_assert_int_eq(
+		peer_open_file(&peer, FUSE_OPEN, FAKE_FILE, O_RDONLY, &out), 0);
+	read_as(out.fh, 77);
+	ck_assert_uint_eq(fake.nr_fills, 0);
+	read_as(out.fh, 0);
+	ck_assert_uint_eq(fake.nr_fills, 1);
+	ck_assert_uint_eq(fake.nr_faults, 0);
+	ck_assert_int_eq(peer_release(&peer, FUSE_RELEASE, FAKE_FILE, out.fh),
+			 0);
+}
+END_TEST
+
+static void add_mappings(Suite *suite)
+{
+	TCase *tc = tcase_create("mappings");
+	TCase *bare = tcase_create("stuck");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, reads_without_an_owner_are_the_kernels_own);
+	suite_add_tcase(suite, tc);
+
+	tcase_add_checked_fixture(bare, setup_bare, NULL);
+	tcase_set_timeout(bare, 60);
+	tcase_add_test(
+		bare,
+		a_tracker_that_is_stuck_holds_up_who_asks_for_mappings_and_not_long);
+	suite_add_tcase(suite, bare);
+}
+
 static void add_control(Suite *suite)
 {
 	TCase *tc = tcase_create("control");
@@ -1488,6 +1644,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, an_unknown_mount_option_makes_no_session);
 	add_requests(suite);
 	add_waiting(suite);
+	add_mappings(suite);
 	add_control(suite);
 	add_broken(suite);
 	return suite;
