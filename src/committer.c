@@ -82,7 +82,29 @@ int committer_last_err(struct committer *c)
 	return err;
 }
 
+void commit_req_free(struct commit_req *req)
+{
+	for (u32 i = 0; i < req->nr_group; i++)
+		inode_put(req->group[i]);
+	free(req->group);
+	free(req);
+}
+
 /* ---- the commit ---- */
+
+void committer_for_groups(struct committer *c,
+			  void (*fn)(void *arg, const struct commit_req *req),
+			  void *arg)
+{
+	struct commit_req *req;
+
+	mutex_lock(&c->lock);
+	list_for_each_entry (req, &c->riding, node) {
+		if (req->nr_group)
+			fn(arg, req);
+	}
+	mutex_unlock(&c->lock);
+}
 
 /* Context: lock held. */
 static enum commit_scope scope_asked_for(const struct committer *c)
@@ -147,6 +169,12 @@ static int result(const struct commit_req *req, const struct outcome *o)
 		return file_result(req->handle, o);
 	if (o->err || o->names_err)
 		return o->err ? o->err : o->names_err;
+	for (u32 i = 0; i < req->nr_group; i++) {
+		int err = left_out_err(req->group[i], o->epoch);
+
+		if (err)
+			return err;
+	}
 	return req->scope != COMMIT_ASKED ? o->left_out : 0;
 }
 
@@ -156,7 +184,7 @@ static void answer(struct commit_req *req, const struct outcome *o)
 	int err = result(req, o);
 
 	handle_put(req->handle);
-	free(req);
+	commit_req_free(req);
 	done->fn(done, err);
 }
 

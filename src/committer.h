@@ -62,6 +62,9 @@ struct commit_req {
 	struct fs_done *done;
 	struct handle *handle; /* with a reference; may be NULL */
 	enum commit_scope scope;
+	/* files that are committed together, with a reference each */
+	struct inode **group;
+	u32 nr_group;
 };
 
 struct committer {
@@ -111,6 +114,13 @@ int committer_last_err(struct committer *c);
 void committer_request(struct committer *c, struct commit_req *req);
 /* Put it to the commit in flight. Return: false when none is. */
 bool committer_ride(struct committer *c, struct commit_req *req);
+
+/* Call @fn for each request with a group that belongs to the commit in flight.
+ * Context: the committer thread; @fn takes no locks. */
+void committer_for_groups(struct committer *c,
+			  void (*fn)(void *arg, const struct commit_req *req),
+			  void *arg);
+void commit_req_free(struct commit_req *req);
 
 /* In the cut of @epoch: what waits belongs to it. Return: the largest scope
  * that was asked for. Context: stop exclusive. */

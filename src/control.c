@@ -98,6 +98,11 @@ static enum node_kind node_kind(u64 id)
 	return (enum node_kind)(id >> KIND_SHIFT & 0x7f);
 }
 
+bool control_is_sync(u64 ino)
+{
+	return ino == node_id(NODE_KNOB, VM_SYNC);
+}
+
 static bool is_dir(enum node_kind kind)
 {
 	return kind == NODE_ROOT || kind == NODE_VM || kind == NODE_INODES ||
@@ -212,10 +217,8 @@ static const char *fixed_child(const struct node *dir, u64 i, struct node *ret)
 		const char *name;
 		enum node_kind kind;
 	} of_inode[] = {
-		{"stat", NODE_STAT},
-		{"pages", NODE_PAGES},
-		{"maps", NODE_MAPS},
-		{"rmap", NODE_RMAP},
+		{"stat", NODE_STAT},	    {"pages", NODE_PAGES},
+		{"maps", NODE_MAPS},	    {"rmap", NODE_RMAP},
 		{"drop_caches", NODE_DROP},
 	};
 
@@ -556,8 +559,8 @@ bool control_shows_mappings(u64 ino)
 {
 	return ino == node_id(NODE_TEXT, CONTROL_MAPS) ||
 	       ino == node_id(NODE_TEXT, CONTROL_PROCESSES) ||
-	       (control_owns(ino) && (node_kind(ino) == NODE_MAPS ||
-				      node_kind(ino) == NODE_RMAP));
+	       (control_owns(ino) &&
+		(node_kind(ino) == NODE_MAPS || node_kind(ino) == NODE_RMAP));
 }
 
 ssize_t control_read(struct control_file *f, u64 pos, void *buf, size_t len)

@@ -56,6 +56,9 @@ static inline bool control_owns(u64 ino)
 	return ino >= CONTROL_INO;
 }
 
+/* Is it vm/sync, which takes FOLIOFS_IOC_COMMIT? */
+bool control_is_sync(u64 ino);
+
 /*
  * @parent: one of ours, or FS_ROOT_INO for CONTROL_NAME.
  * @ret_timeout: seconds the kernel may keep the entry (0 below inode/).

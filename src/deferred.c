@@ -75,6 +75,54 @@ struct fs_done *defer_err(fuse_req_t req)
 	return defer_count(req, 0);
 }
 
+/* ---- until a file came with its name ---- */
+
+struct settling {
+	struct fs_done done;
+	fuse_req_t req;
+	bool entry;
+	struct stat st;
+};
+
+static void reply_settled(fuse_req_t req, const struct stat *st)
+{
+	if (st)
+		reply_entry(req, st);
+	else
+		reply_err(req, 0);
+}
+
+static void settling_done(struct fs_done *done, int err)
+{
+	struct settling *w = container_of(done, struct settling, done);
+	struct session *s = session_of(w->req);
+
+	(void)err;
+	reply_settled(w->req, w->entry ? &w->st : NULL);
+	free(w);
+	deferred_end(s);
+}
+
+void defer_settled(fuse_req_t req, const struct stat *st)
+{
+	struct session *s = session_of(req);
+	struct settling *w = malloc(sizeof(*w));
+
+	if (w) {
+		w->done.fn = settling_done;
+		w->req = req;
+		w->entry = st != NULL;
+		if (st)
+			w->st = *st;
+		deferred_begin(s);
+		if (fs_settle(s->fs, &w->done))
+			return;
+		deferred_end(s);
+		free(w);
+	}
+	reply_settled(req, st);
+}
+
 /* ---- a pause ---- */
 
 struct paused {

@@ -11,6 +11,7 @@
  *	opening what the unmapper is at
  *				defer_request()		a millisecond later
  *	a control file		defer_count()	when what it began is done
+ *	rename, link		defer_settled()	when the file came with its name
  *	one that shows mappings	defer_scan()	when the tracker has looked
  *
  * Each request is answered exactly once, by whoever comes first to the end of
@@ -50,6 +51,13 @@ struct fs_done *defer_err(fuse_req_t req);
 
 /* The same, and @count bytes written where there is no error. */
 struct fs_done *defer_count(fuse_req_t req, size_t count);
+
+/*
+ * Names were changed by what @req asked for: answer, with @st (unless NULL) as
+ * reply_entry() does, now or when their files' content is committed with them;
+ * see fs_settle(). The change stands whatever becomes of that commit.
+ */
+void defer_settled(fuse_req_t req, const struct stat *st);
 
 /* Answer that @count bytes are written when @pause_ns have passed. */
 void defer_written(fuse_req_t req, size_t count, u64 pause_ns);

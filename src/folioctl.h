@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * folioctl: one program for what is done to volumes (create, check, info) and
- * to mounts (stat, sync, drop, set, info). A command is a function in a file
+ * to mounts (stat, sync, commit, drop, set, info). A command is a function in a file
  * of its own, src/folioctl_*.c; it gets the words behind its name, takes
  * options anywhere among them, and returns an exit status.
  *
@@ -34,7 +34,7 @@ struct command {
 
 extern const struct command command_create, command_check, command_info,
 	command_maps, command_pages, command_pin, command_unpin, command_stat,
-	command_sync, command_drop, command_set;
+	command_sync, command_commit, command_drop, command_set;
 
 /* The programs of other names: mkfs.foliofs, fsck.foliofs. */
 int mkfs_main(int argc, char **argv);

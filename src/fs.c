@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "foliofs.h"
 #include "fs_internal.h"
 
 /*
@@ -364,6 +365,81 @@ void fs_fsyncdir(struct fs *fs, u64 ino, struct fs_done *done)
 	}
 	commit_for(fs, COMMIT_ASKED, inode, NULL, done);
 	inode_put(inode);
+}
+
+/* ---- committing several files ---- */
+
+static int get_group(struct fs *fs, const u64 *inos, u32 nr,
+		     struct commit_req *req)
+{
+	int err = 0;
+
+	req->group = calloc(nr, sizeof(struct inode *));
+	if (!req->group)
+		return -ENOMEM;
+	while (!err && req->nr_group < nr) {
+		struct inode *inode = NULL;
+
+		err = inode_get_ino(fs, inos[req->nr_group], &inode);
+		if (err)
+			return err == -ESTALE ? -ENOENT : err;
+		req->group[req->nr_group++] = inode;
+		err = inode_is_reg(inode) ? 0 : -EINVAL;
+	}
+	return err;
+}
+
+/* All of them belong to the next cut. They do not ride: the commit in flight
+ * may lack one of them. Return: false when there is nothing to wait for. */
+static bool enqueue_group(struct fs *fs, struct commit_req *req)
+{
+	bool any = false;
+
+	down_read(&fs->stop);
+	for (u32 i = 0; i < req->nr_group; i++)
+		any |= inode_needs(req->group[i]) != NEED_NOTHING;
+	for (u32 i = 0; any && i < req->nr_group; i++)
+		include(req->group[i]);
+	if (any)
+		committer_request(&fs->committer, req);
+	up_read(&fs->stop);
+	return any;
+}
+
+void fs_commit_files(struct fs *fs, const u64 *inos, u32 nr,
+		     struct fs_done *done)
+{
+	struct commit_req *req;
+	int err;
+
+	if (!nr || nr > FOLIOFS_COMMIT_MAX) {
+		done->fn(done, -EINVAL);
+		return;
+	}
+	req = calloc(1, sizeof(*req));
+	if (!req) {
+		done->fn(done, -ENOMEM);
+		return;
+	}
+
+	req->done = done;
+	req->scope = COMMIT_ASKED;
+	err = get_group(fs, inos, nr, req);
+	if (!err && enqueue_group(fs, req))
+		return;
+	commit_req_free(req);
+	if (!err && fs_readonly(fs) && !fs->opt.readonly)
+		err = -EROFS;
+	done->fn(done, err);
+}
+
+bool fs_settle(struct fs *fs, struct fs_done *done)
+{
+	if (!__atomic_load_n(&fs->ops.points, __ATOMIC_RELAXED))
+		return false;
+	/* any commit takes what commit points wait for */
+	commit_for(fs, COMMIT_ASKED, NULL, NULL, done);
+	return true;
 }
 
 void fs_sync(struct fs *fs, struct fs_done *done)

@@ -208,6 +208,20 @@ int fs_readdir(struct fs *fs, u64 fh, u64 off, bool plus, fs_fill_fn fill,
  * error (errseq of @fh) or 0. */
 void fs_fsync(struct fs *fs, u64 fh, bool datasync, struct fs_done *done);
 void fs_fsyncdir(struct fs *fs, u64 ino, struct fs_done *done);
+/*
+ * The content of several files, in one transaction: if one of them cannot be
+ * written none is committed. Done with -EINVAL for what is no regular file and
+ * for none or more than FOLIOFS_COMMIT_MAX, -ENOENT.
+ */
+void fs_commit_files(struct fs *fs, const u64 *inos, u32 nr,
+		     struct fs_done *done);
+/*
+ * After fs_rename() and fs_link(): was it a commit point of an atomic file that
+ * is open for writing? What comes next must not go with it, so who asked for it
+ * is to be answered when @done is called. Return: false: at once, @done is not
+ * called.
+ */
+bool fs_settle(struct fs *fs, struct fs_done *done);
 /* Everything. */
 void fs_sync(struct fs *fs, struct fs_done *done);
 int fs_sync_wait(struct fs *fs); /* for unmount, tests and the like */

@@ -108,6 +108,8 @@ struct oplist {
 	/* written with the stop exclusive; read with it shared, or atomically
 	 */
 	u64 epoch; /* the open one; starts at 1 */
+	/* atomic: since the cut a commit point came of an atomic file in use */
+	bool points;
 	/* under lock */
 	u64 frozen_epoch; /* of the commit in flight, 0: none */
 };

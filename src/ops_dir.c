@@ -135,7 +135,10 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent,
 	if (!err)
 		err = fs_link(session_of(req)->fs, ino, newparent, newname,
 			      &st);
-	reply_made(req, err, &st);
+	if (err)
+		reply_err(req, err);
+	else
+		defer_settled(req, &st);
 }
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -167,7 +170,10 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 	if (!err)
 		err = fs_rename(session_of(req)->fs, parent, name, newparent,
 				newname, flags, &cred);
-	reply_err(req, err);
+	if (err)
+		reply_err(req, err);
+	else
+		defer_settled(req, NULL);
 }
 
 /* ---- folders ---- */

@@ -10,6 +10,8 @@
 #include <linux/fs.h>
 #include <string.h>
 
+#include "deferred.h"
+#include "foliofs.h"
 #include "ops.h"
 #include "reply.h"
 
@@ -129,6 +131,21 @@ static int set_fsxattr(struct fs *fs, u64 ino, const struct fs_cred *cred,
 	return err ? err : fs_set_flags(fs, ino, flags, cred);
 }
 
+/* Files to be committed together, by a program that has vm/sync open. */
+static void commit_files(fuse_req_t req, const void *in, size_t in_size)
+{
+	const struct foliofs_commit *c = in;
+	struct fs_done *done;
+
+	if (in_size < sizeof(*c) || c->flags) {
+		reply_err(req, -EINVAL);
+		return;
+	}
+	done = defer_err(req);
+	if (done)
+		fs_commit_files(session_of(req)->fs, c->ino, c->nr, done);
+}
+
 void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 	      struct fuse_file_info *fi, unsigned flags, const void *in_buf,
 	      size_t in_size, size_t out_size)
@@ -140,6 +157,10 @@ void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 	int err = -ENOTTY;
 
 	(void)arg, (void)fi, (void)flags;
+	if (control_is_sync(ino) && cmd == FOLIOFS_IOC_COMMIT) {
+		commit_files(req, in_buf, in_size);
+		return;
+	}
 	if (control_owns(ino))
 		; /* none of these */
 	else if (cmd == FS_IOC_GETFLAGS)

@@ -151,6 +151,7 @@ static void cut_locked(struct transaction *t)
 	l->oldest_ns = oldest == UINT64_MAX ? 0 : oldest;
 	if (t->scope != COMMIT_ASKED || !l->oldest_ns)
 		l->timer_ns = 0;
+	__atomic_store_n(&l->points, false, __ATOMIC_RELAXED);
 }
 
 void transaction_cut(struct transaction *t)
@@ -531,6 +532,37 @@ static void note_left_out(struct transaction *t)
 	}
 }
 
+/* ---- files that go together ---- */
+
+/* One that cannot be written keeps the others of its group from going. */
+static void spread_error(void *arg, const struct commit_req *req)
+{
+	bool *spread = arg;
+	int err = 0;
+
+	for (u32 i = 0; !err && i < req->nr_group; i++)
+		err = commit_file_error(&req->group[i]->mapping);
+	for (u32 i = 0; err && i < req->nr_group; i++) {
+		struct address_space *as = &req->group[i]->mapping;
+
+		if (!as->frozen || commit_file_error(as))
+			continue;
+		commit_leave_out(as, err);
+		*spread = true;
+	}
+}
+
+/* A file may be in several groups. */
+static void keep_groups_whole(struct transaction *t)
+{
+	bool spread;
+
+	do {
+		spread = false;
+		committer_for_groups(&t->fs->committer, spread_error, &spread);
+	} while (spread);
+}
+
 /* ---- names that wait for content ---- */
 
 static int must_error(struct transaction *t)
@@ -627,7 +659,10 @@ int transaction_write(struct transaction *t)
 	err = write_out(t);
 	if (err)
 		return err;
+	keep_groups_whole(t);
 	hold_names_back(t);
+	if (t->names_err)
+		keep_groups_whole(t);
 	note_left_out(t);
 	if (t->names_err && !any_file_left(t))
 		return t->names_err;

@@ -261,6 +261,23 @@ int test_fsyncdir(struct test_fs *t, u64 ino)
 	return wait_for(&w);
 }
 
+int test_commit_files(struct test_fs *t, const u64 *inos, u32 nr)
+{
+	struct wait w;
+
+	wait_init(&w);
+	fs_commit_files(t->fs, inos, nr, &w.done);
+	return wait_for(&w);
+}
+
+int test_settle(struct test_fs *t)
+{
+	struct wait w;
+
+	wait_init(&w);
+	return fs_settle(t->fs, &w.done) ? wait_for(&w) : 1;
+}
+
 int test_commit(struct test_fs *t)
 {
 	struct wait w;

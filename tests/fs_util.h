@@ -47,6 +47,9 @@ void test_stat(struct test_fs *t, u64 ino, struct stat *ret);
 /* Wait for the answer. */
 int test_fsync(struct test_fs *t, u64 fh);
 int test_fsyncdir(struct test_fs *t, u64 ino);
+int test_commit_files(struct test_fs *t, const u64 *inos, u32 nr);
+/* fs_settle(). Return: the commit's error, 1: nothing to wait for. */
+int test_settle(struct test_fs *t);
 /* A commit of what may be committed unasked. */
 int test_commit(struct test_fs *t);
 

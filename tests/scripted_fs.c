@@ -572,6 +572,28 @@ void fs_sync(struct fs *fs, struct fs_done *done)
 	hold_or_end(done);
 }
 
+void fs_commit_files(struct fs *fs, const u64 *inos, u32 nr,
+		     struct fs_done *done)
+{
+	mutex_lock(&fake.lock);
+	fake.nr_committed = nr;
+	fake.committed = nr ? inos[nr - 1] : 0;
+	mutex_unlock(&fake.lock);
+	hold_or_end(done);
+}
+
+bool fs_settle(struct fs *fs, struct fs_done *done)
+{
+	bool settles;
+
+	mutex_lock(&fake.lock);
+	settles = fake.settles;
+	mutex_unlock(&fake.lock);
+	if (settles)
+		hold_or_end(done);
+	return settles;
+}
+
 void fs_commit(struct fs *fs, struct fs_done *done)
 {
 	mutex_lock(&fake.lock);
@@ -585,6 +607,11 @@ void fs_commit(struct fs *fs, struct fs_done *done)
 struct control_file {
 	int unused;
 };
+
+bool control_is_sync(u64 ino)
+{
+	return ino == FAKE_CONTROL_FILE;
+}
 
 int control_lookup(struct control *c, u64 parent, const char *name,
 		   struct stat *ret_st, double *ret_timeout)

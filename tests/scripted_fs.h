@@ -41,6 +41,7 @@ struct fake {
 	bool mapped;	     /* every process maps every file */
 	bool shows_mappings; /* the control file does */
 	int taking;	     /* so many opens are to come again */
+	bool settles;	     /* names wait for a commit */
 
 	/* ---- what the test looks at ---- */
 	unsigned nr_gated; /* waiting now */
@@ -50,6 +51,8 @@ struct fake {
 	u64 pins;	   /* reads not done */
 	unsigned nr_reads, nr_writes, nr_page_writes, nr_ino_writes, nr_syncs,
 		nr_commits;
+	u32 nr_committed; /* files, by fs_commit_files() */
+	u64 committed;	  /* the last of them */
 	unsigned last_write_flags;
 	bool last_kill; /* of fallocate and copies: FS_KILL_SUIDGID */
 	u64 last_write_len;

@@ -430,6 +430,120 @@ START_TEST(a_nameless_file_brings_its_content_with_its_first_name)
 }
 END_TEST
 
+/* What comes after a commit point does not go with it, once it is settled. */
+START_TEST(nothing_that_comes_later_goes_with_a_name)
+{
+	struct content before;
+	u64 fh, ino;
+
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "old", NULL);
+	ino = make_atomic("new", &fh);
+	ck_assert_int_eq(test_settle(&t), 1);
+	write_version(fh, 2);
+	ck_assert_int_eq(test_settle(&t), 1);
+	ck_assert_int_eq(fs_rename(t.fs, FS_ROOT_INO, "new", FS_ROOT_INO, "old",
+				   0, &test_cred),
+			 0);
+	ck_assert_int_eq(test_settle(&t), 0);
+	is_committed(fh, ino);
+	before = committed(ino);
+	write_version(fh, 3);
+	ck_assert_int_eq(test_commit(&t), 0);
+	is_held(ino, &before);
+	/* another name alone is no commit point */
+	ck_assert_int_eq(fs_rename(t.fs, FS_ROOT_INO, "old", FS_ROOT_INO, "new",
+				   0, &test_cred),
+			 0);
+	ck_assert_int_eq(test_settle(&t), 1);
+	content_done(&before);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+/* ---- several together ---- */
+
+START_TEST(several_files_are_committed_in_one_transaction)
+{
+	u64 fh[3], ino[3];
+	struct content before;
+	struct fs_stat a, b;
+
+	test_fs_open(&t);
+	for (int i = 0; i < 3; i++) {
+		ino[i] = make_atomic(i == 0 ? "a" : i == 1 ? "b" : "c", &fh[i]);
+		write_version(fh[i], 2);
+	}
+	before = committed(ino[2]);
+	fs_stat(t.fs, &a);
+	ck_assert_int_eq(test_commit_files(&t, ino, 2), 0);
+	fs_stat(t.fs, &b);
+	ck_assert_uint_eq(b.commits, a.commits + 1);
+	is_committed(fh[0], ino[0]);
+	is_committed(fh[1], ino[1]);
+	is_held(ino[2], &before);
+	ck_assert_int_eq(test_commit_files(&t, ino, 2), 0); /* nothing to do */
+	fs_stat(t.fs, &a);
+	ck_assert_uint_eq(b.commits, a.commits);
+	content_done(&before);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(fs_release(t.fs, fh[i]), 0);
+}
+END_TEST
+
+START_TEST(if_one_of_several_cannot_be_written_none_is_committed)
+{
+	struct content before[3];
+	u64 fh[3], ino[3];
+
+	test_fs_open(&t);
+	for (int i = 0; i < 3; i++) {
+		ino[i] = make_atomic(i == 0 ? "a" : i == 1 ? "b" : "c", &fh[i]);
+		before[i] = committed(ino[i]);
+	}
+	write_version(fh[0], 2);	  /* needs blocks */
+	test_write(&t, fh[1], 0, "x", 1); /* goes inline */
+	test_write(&t, fh[2], 0, "y", 1);
+	bdev_fault_arm(t.fault, BDEV_FAULT_WRITE, 1, -EIO, true);
+	ck_assert_int_eq(test_commit_files(&t, ino, 2), -EIO);
+	is_held(ino[0], &before[0]);
+	is_held(ino[1], &before[1]);
+	ck_assert_int_eq(test_fsync(&t, fh[2]), 0); /* is none of theirs */
+	is_committed(fh[2], ino[2]);
+	bdev_fault_arm(t.fault, 0, 0, 0, false);
+	ck_assert_int_eq(test_commit_files(&t, ino, 2), 0);
+	is_committed(fh[0], ino[0]);
+	is_committed(fh[1], ino[1]);
+	for (int i = 0; i < 3; i++) {
+		content_done(&before[i]);
+		ck_assert_int_eq(fs_release(t.fs, fh[i]), 0);
+	}
+}
+END_TEST
+
+START_TEST(what_is_no_list_of_files_is_not_committed)
+{
+	static u64 many[600];
+	u64 fh, ino;
+
+	test_fs_open(&t);
+	ino = make_atomic("file", &fh);
+	write_version(fh, 2);
+	for (size_t i = 0; i < ARRAY_SIZE(many); i++)
+		many[i] = ino;
+	ck_assert_int_eq(test_commit_files(&t, many, 0), -EINVAL);
+	ck_assert_int_eq(test_commit_files(&t, many, 512), -EINVAL);
+	many[1] = 12345678;
+	ck_assert_int_eq(test_commit_files(&t, many, 2), -ENOENT);
+	many[1] = FS_ROOT_INO;
+	ck_assert_int_eq(test_commit_files(&t, many, 2), -EINVAL);
+	many[1] = ino;
+	ck_assert_int_eq(test_commit_files(&t, many, 511), 0);
+	is_committed(fh, ino);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 /* ---- who holds it ---- */
 
 START_TEST(the_last_close_lets_an_atomic_file_go)
@@ -727,6 +841,11 @@ Suite *test_suite(void)
 	tcase_add_test(tc, files_that_are_exchanged_bring_their_content);
 	tcase_add_test(tc,
 		       a_nameless_file_brings_its_content_with_its_first_name);
+	tcase_add_test(tc, nothing_that_comes_later_goes_with_a_name);
+	tcase_add_test(tc, several_files_are_committed_in_one_transaction);
+	tcase_add_test(tc,
+		       if_one_of_several_cannot_be_written_none_is_committed);
+	tcase_add_test(tc, what_is_no_list_of_files_is_not_committed);
 	tcase_add_test(tc, the_last_close_lets_an_atomic_file_go);
 	tcase_add_test(tc, the_timer_commits_an_atomic_file_that_was_closed);
 	tcase_add_test(tc, a_file_that_is_atomic_no_more_is_committed_unasked);

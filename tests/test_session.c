@@ -18,6 +18,7 @@
 #include "deferred.h"
 #include "scripted_fs.h"
 #include "acl.h"
+#include "foliofs.h"
 #include "fuse_peer.h"
 #include "log.h"
 #include "test.h"
@@ -1016,6 +1017,51 @@ START_TEST(flags_and_generation_are_had_by_ioctl)
 }
 END_TEST
 
+static struct foliofs_commit files;
+
+static int commit_files(u64 ino, u32 size)
+{
+	struct fuse_ioctl_in in = {.cmd = FOLIOFS_IOC_COMMIT, .in_size = size};
+	struct fuse_ioctl_out out;
+
+	return peer_call(&peer, FUSE_IOCTL, ino, &in, sizeof(in), &files, size,
+			 &out, sizeof(out));
+}
+
+START_TEST(files_are_committed_together_by_ioctl)
+{
+	files = (struct foliofs_commit){.nr = 3, .ino = {5, 6, FAKE_FILE}};
+	ck_assert_int_eq(commit_files(FAKE_CONTROL_FILE, sizeof(files)), 0);
+	ck_assert_uint_eq(fake.nr_committed, 3);
+	ck_assert_uint_eq(fake.committed, FAKE_FILE);
+
+	fake.nr_committed = 0;
+	ck_assert_int_eq(commit_files(FAKE_FILE, sizeof(files)), -ENOTTY);
+	ck_assert_int_eq(commit_files(FAKE_CONTROL_FILE, 100), -EINVAL);
+	files.flags = 1;
+	ck_assert_int_eq(commit_files(FAKE_CONTROL_FILE, sizeof(files)),
+			 -EINVAL);
+	ck_assert_uint_eq(fake.nr_committed, 0);
+}
+END_TEST
+
+START_TEST(a_name_that_has_to_settle_is_answered_when_it_has)
+{
+	struct fuse_rename_in in = {.newdir = FS_ROOT_INO};
+	u64 rename;
+
+	fake.hold_dones = fake.settles = true;
+	rename = peer_send(&peer, FUSE_RENAME, FS_ROOT_INO, &in, sizeof(in),
+			   "old\0new", sizeof("old\0new"));
+	fake_wait_dones(1);
+	ck_assert_int_eq(peer_getattr(&peer, FAKE_FILE, NULL), 0);
+	ck_assert(!peer_answered(&peer, rename));
+	/* it has its new name whatever became of the commit */
+	fake_complete(-EIO);
+	ck_assert_int_eq(error_of(rename), 0);
+}
+END_TEST
+
 START_TEST(nonsense_by_ioctl_is_refused)
 {
 	struct fsxattr fa = {.fsx_xflags = FS_XFLAG_SYNC};
@@ -1405,6 +1451,8 @@ static void add_requests(Suite *suite)
 		       readdirplus_takes_a_reference_for_each_name_but_dots);
 	tcase_add_test(tc, an_error_amid_a_folder_comes_after_what_was_read);
 	tcase_add_test(tc, flags_and_generation_are_had_by_ioctl);
+	tcase_add_test(tc, files_are_committed_together_by_ioctl);
+	tcase_add_test(tc, a_name_that_has_to_settle_is_answered_when_it_has);
 	tcase_add_test(tc, nonsense_by_ioctl_is_refused);
 	tcase_add_test(tc, an_extended_attribute_arrives_whole);
 	tcase_add_test(tc,
