@@ -586,6 +586,7 @@ void unmapper_kick(struct unmapper *u)
 
 /* Return: 0 or -ETIMEDOUT. A taker that is at it frees it then. */
 static int wait_drop_locked(struct unmapper *u, struct drop *d, u64 until)
+	__requires(u->lock)
 {
 	while (!d->done && !u->stopping &&
 	       waitq_wait_until(&u->done, &u->lock, until))
