@@ -39,6 +39,7 @@ struct waiting {
 	struct fs_done done;
 	fuse_req_t req;
 	size_t count;
+	bool ioctl;
 };
 
 static void waiting_done(struct fs_done *done, int err)
@@ -46,7 +47,9 @@ static void waiting_done(struct fs_done *done, int err)
 	struct waiting *w = container_of(done, struct waiting, done);
 	struct session *s = session_of(w->req);
 
-	if (err || !w->count)
+	if (!err && w->ioctl)
+		reply_ioctl(w->req, NULL, 0);
+	else if (err || !w->count)
 		reply_err(w->req, err);
 	else
 		reply_write(w->req, w->count);
@@ -54,7 +57,7 @@ static void waiting_done(struct fs_done *done, int err)
 	deferred_end(s);
 }
 
-struct fs_done *defer_count(fuse_req_t req, size_t count)
+static struct fs_done *defer(fuse_req_t req, size_t count, bool ioctl)
 {
 	struct waiting *w = malloc(sizeof(*w));
 
@@ -66,13 +69,24 @@ struct fs_done *defer_count(fuse_req_t req, size_t count)
 	w->done.fn = waiting_done;
 	w->req = req;
 	w->count = count;
+	w->ioctl = ioctl;
 	deferred_begin(session_of(req));
 	return &w->done;
 }
 
+struct fs_done *defer_count(fuse_req_t req, size_t count)
+{
+	return defer(req, count, false);
+}
+
 struct fs_done *defer_err(fuse_req_t req)
 {
-	return defer_count(req, 0);
+	return defer(req, 0, false);
+}
+
+struct fs_done *defer_ioctl(fuse_req_t req)
+{
+	return defer(req, 0, true);
 }
 
 /* ---- until a file came with its name ---- */

@@ -49,6 +49,9 @@ struct late_write {
  * Return: NULL when out of memory; @req has been answered then. */
 struct fs_done *defer_err(fuse_req_t req);
 
+/* The same for an ioctl(2) that gives back nothing. */
+struct fs_done *defer_ioctl(fuse_req_t req);
+
 /* The same, and @count bytes written where there is no error. */
 struct fs_done *defer_count(fuse_req_t req, size_t count);
 

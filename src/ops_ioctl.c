@@ -141,7 +141,7 @@ static void commit_files(fuse_req_t req, const void *in, size_t in_size)
 		reply_err(req, -EINVAL);
 		return;
 	}
-	done = defer_err(req);
+	done = defer_ioctl(req);
 	if (done)
 		fs_commit_files(session_of(req)->fs, c->ino, c->nr, done);
 }

@@ -234,6 +234,31 @@ t_folioctl()
 }
 run 'folioctl tells of mounts and of volumes in use' t_folioctl
 
+figure()
+{
+	sed -n "s/^$1 //p" "$ctl/vmstat"
+}
+
+t_commit()
+{
+	skip_unless setfattr
+	mkdir "$MNT/atomic"
+	setfattr -n user.foliofs.atomic -v 1 "$MNT/atomic"
+	exec 5>"$MNT/atomic/a" 6>"$MNT/atomic/b"
+	"$FOLIOCTL" sync "$MNT"
+	is "$(figure nr_uncommitted)" 0 'uncommitted after sync'
+	printf one >&5
+	printf two >&6
+	is "$(figure nr_uncommitted)" 2 'uncommitted pages'
+	"$FOLIOCTL" commit "$MNT/atomic/a" "$MNT/atomic/b"
+	is "$(figure nr_uncommitted)" 0 'uncommitted after commit'
+	exec 5>&- 6>&-
+	fails_with 'not a regular file' "$FOLIOCTL" commit "$MNT"
+	fails_with 'same mount' "$FOLIOCTL" commit "$MNT/atomic/a" /etc/passwd
+	fails_with 'no foliofs is mounted' "$FOLIOCTL" commit /etc/passwd
+}
+run 'atomic files are committed together' t_commit
+
 # Snapshots while writers, syncs and drops go on: none fails, none waits long.
 t_busy()
 {

@@ -1022,10 +1022,17 @@ static struct foliofs_commit files;
 static int commit_files(u64 ino, u32 size)
 {
 	struct fuse_ioctl_in in = {.cmd = FOLIOFS_IOC_COMMIT, .in_size = size};
-	struct fuse_ioctl_out out;
+	struct peer_reply *reply;
+	int err;
 
-	return peer_call(&peer, FUSE_IOCTL, ino, &in, sizeof(in), &files, size,
-			 &out, sizeof(out));
+	reply = peer_wait(&peer, peer_send(&peer, FUSE_IOCTL, ino, &in,
+					   sizeof(in), &files, size));
+	err = reply->error;
+	/* the kernel takes no success without it */
+	if (!err)
+		ck_assert_uint_eq(reply->len, sizeof(struct fuse_ioctl_out));
+	free(reply);
+	return err;
 }
 
 START_TEST(files_are_committed_together_by_ioctl)
