@@ -41,6 +41,7 @@ enum power_op_kind {
 	OP_ATOMIC,
 	OP_CLOSE,
 	OP_FSYNC,
+	OP_TOGETHER, /* both paths' files, in one transaction */
 	OP_SYNC,
 	OP_COMMIT, /* unasked */
 	OP_REMOUNT,

@@ -427,6 +427,18 @@ static const struct workload programs[] = {
 	  {OP_CLOSE, P(ROOT, a), P(ROOT, a), 0, 0},
 	  {OP_COMMIT, P(ROOT, a), P(ROOT, a), 0, 0}},
 	 13},
+	/* two atomic files that belong together */
+	{{{OP_ATOMIC, P(ROOT, a), P(ROOT, a), 0, 0},
+	  {OP_ATOMIC, P(ROOT, b), P(ROOT, b), 0, 0},
+	  {OP_WRITE, P(ROOT, a), P(ROOT, a), 0, 40 * 4096},
+	  {OP_WRITE, P(ROOT, b), P(ROOT, b), 100, 10},
+	  {OP_COMMIT, P(ROOT, a), P(ROOT, a), 0, 0},
+	  {OP_TOGETHER, P(ROOT, a), P(ROOT, b), 0, 0},
+	  {OP_TRUNCATE, P(ROOT, a), P(ROOT, a), 9000, 0},
+	  {OP_STORE, P(ROOT, b), P(ROOT, b), 0, 0},
+	  {OP_FSYNC, P(ROOT, A), P(ROOT, A), 0, 0},
+	  {OP_TOGETHER, P(ROOT, b), P(ROOT, a), 0, 0}},
+	 10},
 	/* the same blocks over and over, and new mounts between */
 	{{{OP_WRITE, P(ROOT, a), P(ROOT, a), 0, 40 * 4096},
 	  {OP_FSYNC, P(ROOT, a), P(ROOT, a), 0, 0},
