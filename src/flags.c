@@ -128,8 +128,7 @@ static int may_set(struct inode *inode, u32 flags, const struct fs_cred *cred)
 	return 0;
 }
 
-/* Context: rwsem held exclusive. */
-static int set_locked(struct inode *inode, u32 flags)
+int inode_set_flags(struct inode *inode, u32 mask, u32 bits)
 {
 	struct ns_change ch;
 	int err;
@@ -139,9 +138,9 @@ static int set_locked(struct inode *inode, u32 flags)
 	if (!err) {
 		change_begin(&ch);
 		mutex_lock(&inode->lock);
-		inode->flags = (inode->flags & ~FS_FLAGS) | flags;
-		inode->ctime = ch.now;
+		inode->flags = (inode->flags & ~mask) | bits;
 		mutex_unlock(&inode->lock);
+		namei_touch(&ch, inode, 0);
 		log_inode(&ch, inode);
 		change_end(&ch);
 	}
@@ -165,7 +164,7 @@ int fs_set_flags(struct fs *fs, u64 ino, u32 flags, const struct fs_cred *cred)
 	down_write(&inode->rwsem);
 	err = may_set(inode, flags, cred);
 	if (!err)
-		err = set_locked(inode, flags);
+		err = inode_set_flags(inode, FS_FLAGS, flags);
 	up_write(&inode->rwsem);
 	inode_put(inode);
 	return err;

@@ -175,6 +175,24 @@ int command_option(const struct command *cmd, int argc, char **argv,
 	}
 }
 
+int command_options(const struct command *cmd, int argc, char **argv,
+		    bool *ret_json, int *ret_status)
+{
+	static const struct option json[] = {
+		{"json", no_argument, NULL, 'j'},
+		{NULL, 0, NULL, 0},
+	};
+	bool found = false;
+	int c;
+
+	while ((c = command_option(cmd, argc, argv, ":h",
+				   ret_json ? json : NULL, ret_status)) == 'j')
+		found = true;
+	if (ret_json)
+		*ret_json = found;
+	return c;
+}
+
 /* ---- main ---- */
 
 static int run(int argc, char **argv)

@@ -65,6 +65,13 @@ int command_option(const struct command *cmd, int argc, char **argv,
 		   const char *shorts, const struct option *longs,
 		   int *ret_status);
 
+/*
+ * All options of a command that has none of its own but --json, or with @ret_json
+ * NULL none at all. Return: -1, or COMMAND_DONE as above.
+ */
+int command_options(const struct command *cmd, int argc, char **argv,
+		    bool *ret_json, int *ret_status);
+
 /* Write @sb to stdout and release it. Return: an exit status. */
 int print_out(struct strbuf *sb);
 

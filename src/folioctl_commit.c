@@ -121,8 +121,7 @@ static int run_commit(const struct command *cmd, int argc, char **argv)
 	struct files *files;
 	int first;
 
-	if (command_option(cmd, argc, argv, ":h", NULL, &status) ==
-	    COMMAND_DONE)
+	if (command_options(cmd, argc, argv, NULL, &status) == COMMAND_DONE)
 		return status;
 	first = optind;
 	if (first == argc)

@@ -233,20 +233,11 @@ static int info(const char *path, bool json)
 
 static int run_info(const struct command *cmd, int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"json", no_argument, NULL, 'j'},
-		{NULL, 0, NULL, 0},
-	};
-	bool json = false;
+	bool json;
 	int status = EXIT_OK;
-	int c;
 
-	while ((c = command_option(cmd, argc, argv, ":h", longs, &status)) !=
-	       -1) {
-		if (c == COMMAND_DONE)
-			return status;
-		json = true;
-	}
+	if (command_options(cmd, argc, argv, &json, &status) == COMMAND_DONE)
+		return status;
 	if (optind == argc)
 		return complain_usage(cmd,
 				      "a volume or a mountpoint is wanted");

@@ -104,20 +104,11 @@ static int print_maps(const char *mount, bool json)
 
 static int run_maps(const struct command *cmd, int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"json", no_argument, NULL, 'j'},
-		{NULL, 0, NULL, 0},
-	};
-	bool json = false;
+	bool json;
 	int status = EXIT_OK;
-	int c;
 
-	while ((c = command_option(cmd, argc, argv, ":h", longs, &status)) !=
-	       -1) {
-		if (c == COMMAND_DONE)
-			return status;
-		json = true;
-	}
+	if (command_options(cmd, argc, argv, &json, &status) == COMMAND_DONE)
+		return status;
 	if (optind != argc - 1)
 		return complain_usage(cmd, "a mountpoint is wanted");
 	return print_maps(argv[optind], json);
@@ -261,20 +252,11 @@ static int print_pages(const char *path, bool json)
 
 static int run_pages(const struct command *cmd, int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"json", no_argument, NULL, 'j'},
-		{NULL, 0, NULL, 0},
-	};
-	bool json = false;
+	bool json;
 	int status = EXIT_OK;
-	int c;
 
-	while ((c = command_option(cmd, argc, argv, ":h", longs, &status)) !=
-	       -1) {
-		if (c == COMMAND_DONE)
-			return status;
-		json = true;
-	}
+	if (command_options(cmd, argc, argv, &json, &status) == COMMAND_DONE)
+		return status;
 	if (optind == argc)
 		return complain_usage(cmd, "a file is wanted");
 	for (int i = optind; i < argc; i++)
@@ -297,8 +279,7 @@ static int pin_files(const struct command *cmd, int argc, char **argv,
 {
 	int status = EXIT_OK;
 
-	if (command_option(cmd, argc, argv, ":h", NULL, &status) ==
-	    COMMAND_DONE)
+	if (command_options(cmd, argc, argv, NULL, &status) == COMMAND_DONE)
 		return status;
 	if (optind == argc)
 		return complain_usage(cmd, "a file is wanted");

@@ -66,8 +66,7 @@ static int run_sync(const struct command *cmd, int argc, char **argv)
 {
 	int status = EXIT_OK;
 
-	if (command_option(cmd, argc, argv, ":h", NULL, &status) ==
-	    COMMAND_DONE)
+	if (command_options(cmd, argc, argv, NULL, &status) == COMMAND_DONE)
 		return status;
 	if (optind == argc)
 		return complain_usage(cmd, "a mountpoint is wanted");
@@ -137,8 +136,7 @@ static int run_drop(const struct command *cmd, int argc, char **argv)
 	int status = EXIT_OK;
 	int dirfd;
 
-	if (command_option(cmd, argc, argv, ":h", NULL, &status) ==
-	    COMMAND_DONE)
+	if (command_options(cmd, argc, argv, NULL, &status) == COMMAND_DONE)
 		return status;
 	if (optind == argc)
 		return complain_usage(cmd, "a mountpoint is wanted");
@@ -254,21 +252,12 @@ static int list_knobs(int dirfd, const char *mount, bool json)
 
 static int run_set(const struct command *cmd, int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"json", no_argument, NULL, 'j'},
-		{NULL, 0, NULL, 0},
-	};
-	bool json = false;
+	bool json;
 	int status = EXIT_OK;
 	int dirfd;
-	int c;
 
-	while ((c = command_option(cmd, argc, argv, ":h", longs, &status)) !=
-	       -1) {
-		if (c == COMMAND_DONE)
-			return status;
-		json = true;
-	}
+	if (command_options(cmd, argc, argv, &json, &status) == COMMAND_DONE)
+		return status;
 	if (optind == argc)
 		return complain_usage(cmd, "a mountpoint is wanted");
 	dirfd = mount_open(argv[optind]);

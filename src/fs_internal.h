@@ -125,6 +125,9 @@ int inode_may_add_to(struct inode *dir);
 /* The name of @inode in @dir may go, or be another's. */
 int inode_may_remove(struct inode *dir, struct inode *inode);
 
+/* Bits of inode.flags, for good. Context: rwsem held exclusive. */
+int inode_set_flags(struct inode *inode, u32 mask, u32 bits);
+
 /* ---- xattr.c, fs_acl.c ---- */
 
 /* Context: rwsem held. */

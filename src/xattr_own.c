@@ -16,28 +16,6 @@ struct xattr_own {
 	int (*set)(struct inode *inode, const char *value);
 };
 
-/* Bits of inode.flags, for good. */
-static int set_flags(struct inode *inode, u32 mask, u32 bits)
-{
-	struct ns_change ch;
-	int err;
-
-	change_init(&ch, inode->fs);
-	err = change_inodes(&ch, 1);
-	if (!err) {
-		change_begin(&ch);
-		mutex_lock(&inode->lock);
-		inode->flags &= ~mask;
-		inode->flags |= bits;
-		mutex_unlock(&inode->lock);
-		namei_touch(&ch, inode, 0);
-		log_inode(&ch, inode);
-		change_end(&ch);
-	}
-	change_done(&ch);
-	return err;
-}
-
 /* "0", "1", or "" which is 0. Return: false: neither. */
 static bool parse_switch(const char *value, bool *ret)
 {
@@ -59,7 +37,7 @@ static int set_atomic(struct inode *inode, const char *value)
 
 	if (!parse_switch(value, &on))
 		return -EINVAL;
-	err = set_flags(inode, INODE_ATOMIC, on ? INODE_ATOMIC : 0);
+	err = inode_set_flags(inode, INODE_ATOMIC, on ? INODE_ATOMIC : 0);
 	if (!err && !on)
 		oplist_restart_timer(&inode->fs->ops, inode);
 	return err;
@@ -143,7 +121,7 @@ static int set_readahead(struct inode *inode, const char *value)
 		mode++;
 	if (mode == ARRAY_SIZE(readahead))
 		return -EINVAL;
-	err = set_flags(inode, READAHEAD_FLAGS, readahead[mode].flags);
+	err = inode_set_flags(inode, READAHEAD_FLAGS, readahead[mode].flags);
 	return err ? err : tell_open_files(inode, mode);
 }
 
