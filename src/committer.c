@@ -329,6 +329,7 @@ static struct outcome commit_once(struct fs *fs, enum commit_scope scope,
 	}
 
 	t.last_try = last_try;
+	access_log_all(fs);
 	transaction_prewrite(&t);
 	transaction_cut(&t);
 	if (t.nr_ops || t.nr_files)
@@ -363,12 +364,13 @@ static u64 next_due(struct fs *fs)
 	u32 secs = __atomic_load_n(&fs->committer.secs, __ATOMIC_RELAXED);
 	u64 first;
 
+	if (!secs || fs_readonly(fs))
+		return UINT64_MAX;
 	mutex_lock(&fs->ops.lock);
 	first = fs->ops.timer_ns;
 	mutex_unlock(&fs->ops.lock);
-	if (!first || !secs || fs_readonly(fs))
-		return UINT64_MAX;
-	return first + secs * NSEC_PER_SEC;
+	return min(first ? first + secs * NSEC_PER_SEC : UINT64_MAX,
+		   access_due_ns(fs));
 }
 
 /*

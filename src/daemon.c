@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -37,6 +38,7 @@ struct daemon {
 	char *mountpoint;
 	int status_fd; /* the waiting parent; -1: in the foreground */
 	int signal_fd;
+	int mounts_fd; /* tells that mounts have changed; -1: it does not */
 	struct volume *volume; /* until fs_open() has it */
 	struct fs *fs;
 	struct tracker *tracker;
@@ -373,6 +375,46 @@ static void start_tracker(struct daemon *d)
 			strerror(-err));
 }
 
+/* ---- access times ---- */
+
+/*
+ * What the mount says now, which a remount changes without asking us. The
+ * kernel knows of strictatime only by the absence of the others, and is not
+ * told of it by libfuse: there the option counts.
+ */
+static unsigned atime_policy(const struct options *opt, unsigned long shown)
+{
+	bool strict = opt->flags_set & MS_STRICTATIME || !(shown & MS_RELATIME);
+	unsigned policy = strict ? FS_ATIME_STRICT : 0;
+
+	shown |= opt->flags_set & (MS_NODIRATIME | MS_LAZYTIME);
+	if (shown & (MS_NOATIME | MS_RDONLY))
+		policy |= FS_ATIME_NONE;
+	if (shown & MS_NODIRATIME)
+		policy |= FS_ATIME_NODIR;
+	if (shown & MS_LAZYTIME)
+		policy |= FS_ATIME_LAZY;
+	return policy;
+}
+
+static void look_at_flags(const struct daemon *d)
+{
+	unsigned long shown = 0;
+
+	/* lifted off the tree it shows none: the last ones stand */
+	if (!mountinfo_flags(MOUNTINFO_PATH, d->mountpoint, &shown))
+		fs_set_atime(d->fs, atime_policy(d->opt, shown));
+}
+
+/* Whoever watches the mounts has a descriptor; poll(2) of proc(5). */
+static void watch_mounts(struct daemon *d)
+{
+	d->mounts_fd = open(MOUNTINFO_PATH, O_RDONLY | O_CLOEXEC);
+	if (d->mounts_fd < 0)
+		log_msg(LOG_DEBUG, "%s: %s", MOUNTINFO_PATH, strerror(errno));
+	look_at_flags(d);
+}
+
 /* ---- serving ---- */
 
 enum event {
@@ -380,6 +422,7 @@ enum event {
 	EVENT_ENDED,
 	EVENT_SIGNAL,
 	EVENT_CHILD,
+	EVENT_MOUNTS,
 };
 
 static enum event read_signal(int fd)
@@ -397,18 +440,21 @@ static enum event wait_event(const struct daemon *d, bool want_ready)
 	struct pollfd fds[] = {
 		{.fd = session_ended_fd(d->session), .events = POLLIN},
 		{.fd = d->signal_fd, .events = POLLIN},
+		{.fd = d->mounts_fd, .events = POLLPRI},
 		{.fd = session_ready_fd(d->session), .events = POLLIN},
 	};
-	nfds_t nr = want_ready ? 3 : 2;
+	nfds_t nr = want_ready ? 4 : 3;
 
 	while (poll(fds, nr, -1) < 0)
 		; /* EINTR: signals are blocked, but a debugger may stop us */
 
-	if (want_ready && fds[2].revents)
+	if (want_ready && fds[3].revents)
 		return EVENT_READY;
 	if (fds[0].revents)
 		return EVENT_ENDED;
-	return read_signal(d->signal_fd);
+	if (fds[1].revents)
+		return read_signal(d->signal_fd);
+	return EVENT_MOUNTS;
 }
 
 /* Whoever unmounts at once may have been faster than the worker that answered
@@ -498,6 +544,9 @@ static void serve(struct daemon *d)
 		case EVENT_CHILD:
 			more = on_child(d);
 			break;
+		case EVENT_MOUNTS:
+			look_at_flags(d);
+			break;
 		default:
 			more = false;
 		}
@@ -578,6 +627,7 @@ static void announce(struct daemon *d)
 	tune_kernel(d);
 	start_tracker(d);
 	start_unmapper(d);
+	watch_mounts(d);
 	if (d->status_fd >= 0) {
 		log_to_syslog();
 		background_ready(d->status_fd);
@@ -610,6 +660,8 @@ static int end(struct daemon *d)
 		err = fs_close(d->fs);
 	if (d->signal_fd >= 0)
 		(void)close(d->signal_fd);
+	if (d->mounts_fd >= 0)
+		(void)close(d->mounts_fd);
 	if (err)
 		log_msg(LOG_ERR,
 			"%s: what was not committed before is lost: %s",
@@ -619,7 +671,8 @@ static int end(struct daemon *d)
 
 int daemon_run(const struct options *opt)
 {
-	struct daemon d = {.opt = opt, .status_fd = -1, .signal_fd = -1};
+	struct daemon d = {
+		.opt = opt, .status_fd = -1, .signal_fd = -1, .mounts_fd = -1};
 	int err, end_err;
 
 	tune_malloc();

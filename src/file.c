@@ -234,6 +234,8 @@ ssize_t fs_read(struct fs *fs, u64 fh, u64 pos, size_t len,
 		return n;
 
 	n = cache_read(&h->file, pos, len, rd);
+	if (n >= 0 && !(h->flags & O_NOATIME))
+		inode_accessed(h->inode);
 	handle_put(h);
 	return n;
 }
@@ -526,6 +528,8 @@ ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
 		n = -EINVAL;
 	else
 		n = copy_range(in, pos_in, out, pos_out, len, flags);
+	if (n >= 0 && !(in->flags & O_NOATIME))
+		inode_accessed(in->inode);
 	handle_put(out);
 	handle_put(in);
 	return n;

@@ -165,6 +165,7 @@ static int fs_free(struct fs *fs)
 	if (fs->inodes.hash)
 		lookup_forget_all(fs);
 	err = committer_stop(&fs->committer);
+	access_forget_all(fs);
 	forget_pending(fs);
 	handle_table_done(&fs->handles);
 	if (fs->cache)
@@ -194,6 +195,7 @@ int fs_open(struct volume *v, const struct fs_options *opt, struct fs **ret_fs)
 
 	fs->volume = v;
 	fs->opt = *opt;
+	fs->atime = opt->atime;
 	fs->readonly = opt->readonly || v->readonly;
 	fs->next_dentry_id = meta_max_dentry_id(v->meta) + 1;
 	rwsem_init(&fs->stop, LOCK_STOP, "stop");

@@ -45,6 +45,7 @@ struct fs_options {
 	bool readonly;
 	bool patient;	    /* see -ERESTART below */
 	bool atomic;	    /* all files are, whatever their attribute says */
+	unsigned atime;	    /* FS_ATIME_*, see fs_set_atime() */
 	u64 knobs[KNOB_NR]; /* UINT64_MAX: the default */
 	/* one line for the log; level as syslog(3) */
 	void (*log)(void *arg, int level, const char *line);
@@ -119,6 +120,19 @@ int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
  */
 void fs_on_attr_change(struct fs *fs, void (*fn)(void *arg, u64 ino),
 		       void *arg);
+/*
+ * How reading changes access times: as Linux has relatime (when the time is not
+ * later than that of the last change, or a day old) unless bits say otherwise.
+ * Times that are noted go with the next commit, whatever it is for, with one
+ * of their own a minute later, or with FS_ATIME_LAZY a day.
+ */
+enum fs_atime {
+	FS_ATIME_NONE = 1,   /* noatime */
+	FS_ATIME_STRICT = 2, /* with each read */
+	FS_ATIME_NODIR = 4,  /* not those of folders */
+	FS_ATIME_LAZY = 8,
+};
+void fs_set_atime(struct fs *fs, unsigned policy);
 int fs_statfs(struct fs *fs, struct statvfs *ret);
 ssize_t fs_getxattr(struct fs *fs, u64 ino, const char *name, void *buf,
 		    size_t size);

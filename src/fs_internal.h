@@ -31,6 +31,7 @@ struct fs {
 	/* atomic */
 	u64 next_dentry_id;
 	s64 charged_meta; /* what SQLite was last seen to hold */
+	unsigned atime;	  /* FS_ATIME_* */
 	bool readonly;
 };
 
@@ -108,6 +109,18 @@ static inline u32 mode_without_setid(u32 mode)
 int inode_truncate(struct inode *inode, u64 size);
 /* The content changes: set-id bits go. Context: no locks held. */
 int inode_drop_setid(struct inode *inode);
+
+/* ---- access.c ---- */
+
+/* @inode was read: its access time changes as fs_set_atime() has it. Context:
+ * a reference; its rwsem may be held. */
+void inode_accessed(struct inode *inode);
+/* Make records of the times that wait for a commit. Context: the committer. */
+void access_log_all(struct fs *fs);
+/* At the end, when they could not be committed. */
+void access_forget_all(struct fs *fs);
+/* When they are to be committed though nothing else is; UINT64_MAX: none. */
+u64 access_due_ns(struct fs *fs);
 
 /* ---- flags.c: what immutable and append-only inodes let happen ----
  *

@@ -31,6 +31,7 @@ static struct inode *inode_alloc(struct fs *fs, u64 ino)
 	list_init(&inode->idle);
 	list_init(&inode->xattrs);
 	list_init(&inode->dirty);
+	list_init(&inode->accessed);
 	list_init(&inode->commit_node);
 	list_init(&inode->inline_node);
 	range_set_init(&inode->inlined);
@@ -54,6 +55,7 @@ static void inode_free(struct inode *inode)
 
 	assert(!inode->op && list_empty(&inode->xattrs));
 	assert(list_empty(&inode->dirty) && list_empty(&inode->commit_node));
+	assert(list_empty(&inode->accessed));
 
 	if (inode->spare)
 		op_free(fs, (struct op *)inode->spare);

@@ -103,14 +103,15 @@ struct inode {
 	u64 prealloc_bytes;			 /* charged for both */
 
 	/* under oplist.lock */
-	struct op_inode *op;	 /* the newest record, or NULL */
-	u32 nr_records;		 /* op and xattrs; atomic for reading */
-	struct op_inode *spare;	 /* for log_inode_delete() */
-	struct list_head xattrs; /* newest records */
-	struct list_head dirty;	 /* oplist.dirty */
-	bool norow;		 /* no row, no record: O_TMPFILE and the like */
-	bool linkable;		 /* O_TMPFILE's, which never had a name */
-	bool orphan;		 /* no name: not to be on oplist.dirty */
+	struct op_inode *op;	   /* the newest record, or NULL */
+	u32 nr_records;		   /* op and xattrs; atomic for reading */
+	struct op_inode *spare;	   /* for log_inode_delete() */
+	struct list_head xattrs;   /* newest records */
+	struct list_head dirty;	   /* oplist.dirty */
+	struct list_head accessed; /* oplist.accessed */
+	bool norow;    /* no row, no record: O_TMPFILE and the like */
+	bool linkable; /* O_TMPFILE's, which never had a name */
+	bool orphan;   /* no name: not to be on oplist.dirty */
 
 	/* atomic: a folder none of whose names was ever committed; cleared
 	 * before the first is dropped from the overlay */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "strbuf.h"
@@ -18,7 +19,36 @@ struct mount_row {
 	struct mount_dev dev;
 	char *mountpoint;
 	char *type;
+	unsigned long flags;
 };
+
+/* How options are shown. */
+static const struct {
+	const char *name;
+	unsigned long flag;
+} flag_names[] = {
+	{"ro", MS_RDONLY},
+	{"noatime", MS_NOATIME},
+	{"nodiratime", MS_NODIRATIME},
+	{"relatime", MS_RELATIME},
+	{"lazytime", MS_LAZYTIME},
+};
+
+static unsigned long parse_flags(char *list)
+{
+	unsigned long flags = 0;
+	char *save = NULL;
+	char *word;
+
+	for (word = strtok_r(list, ",", &save); word;
+	     word = strtok_r(NULL, ",", &save)) {
+		for (size_t i = 0; i < ARRAY_SIZE(flag_names); i++) {
+			if (!strcmp(word, flag_names[i].name))
+				flags |= flag_names[i].flag;
+		}
+	}
+	return flags;
+}
 
 /* 36 35 98:0 /root /mnt rw,noatime shared:1 ... - ext3 /dev/root rw */
 static bool parse_row(char *line, struct mount_row *ret)
@@ -32,6 +62,8 @@ static bool parse_row(char *line, struct mount_row *ret)
 			return false;
 		if (nr == 5)
 			ret->mountpoint = word;
+		if (nr == 6)
+			ret->flags = parse_flags(word);
 		word = strtok_r(NULL, " \n", &save);
 	}
 	if (!word || !ret->mountpoint)
@@ -41,6 +73,12 @@ static bool parse_row(char *line, struct mount_row *ret)
 	if (!ret->type)
 		return false;
 	path_unescape(ret->mountpoint);
+
+	/* behind the source: what holds for all mounts of the filesystem */
+	if (strtok_r(NULL, " \n", &save)) {
+		word = strtok_r(NULL, " \n", &save);
+		ret->flags |= word ? parse_flags(word) : 0;
+	}
 	return true;
 }
 
@@ -72,6 +110,7 @@ static int for_each_row(const char *file, mount_row_fn fn, void *arg)
 struct dev_query {
 	const char *mountpoint;
 	struct mount_dev dev;
+	unsigned long flags;
 	bool found;
 	bool ours;
 };
@@ -82,6 +121,7 @@ static void match_mountpoint(const struct mount_row *row, void *arg)
 
 	if (!strcmp(row->mountpoint, query->mountpoint)) {
 		query->dev = row->dev;
+		query->flags = row->flags;
 		query->found = true;
 		query->ours = !strcmp(row->type, "fuse.foliofs");
 	}
@@ -99,6 +139,21 @@ int mountinfo_dev(const char *file, const char *mountpoint,
 		return -ENOENT;
 
 	*ret_dev = query.dev;
+	return 0;
+}
+
+int mountinfo_flags(const char *file, const char *mountpoint,
+		    unsigned long *ret_flags)
+{
+	struct dev_query query = {.mountpoint = mountpoint};
+	int err = for_each_row(file, match_mountpoint, &query);
+
+	if (err)
+		return err;
+	if (!query.found)
+		return -ENOENT;
+
+	*ret_flags = query.flags;
 	return 0;
 }
 

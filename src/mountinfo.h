@@ -21,6 +21,14 @@ struct mount_dev {
 int mountinfo_dev(const char *file, const char *mountpoint,
 		  struct mount_dev *ret_dev);
 
+/*
+ * Flags of mount(2) that what is mounted, uppermost, at @mountpoint has now, of
+ * MS_RDONLY, MS_NOATIME, MS_NODIRATIME, MS_RELATIME and MS_LAZYTIME.
+ * Return: 0, -ENOENT or the error of reading.
+ */
+int mountinfo_flags(const char *file, const char *mountpoint,
+		    unsigned long *ret_flags);
+
 /* Is it a foliofs that is mounted, uppermost, at @mountpoint?
  * Return: 0, -ENOENT, -EINVAL (something else) or the error of reading. */
 int mountinfo_is_ours(const char *file, const char *mountpoint);

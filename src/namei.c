@@ -868,6 +868,8 @@ int fs_readlink(struct fs *fs, u64 ino, char *buf, size_t size)
 			meta_reader_put(r);
 		}
 	}
+	if (!err)
+		inode_accessed(inode);
 	inode_put(inode);
 	return err;
 }

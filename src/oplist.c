@@ -7,6 +7,9 @@
 
 /* How many records are dropped in one hold of the locks. */
 #define DROP_BATCH 64
+/* Inodes whose access time waits for a commit: each stays in memory for it. A
+ * commit is asked for at half of it. */
+#define ACCESSED_MAX 2048
 
 void oplist_init(struct oplist *l, struct fs *fs)
 {
@@ -15,6 +18,7 @@ void oplist_init(struct oplist *l, struct fs *fs)
 	mutex_init(&l->lock, LOCK_OPLIST, "operation list");
 	list_init(&l->open);
 	list_init(&l->dirty);
+	list_init(&l->accessed);
 	names_init(&l->names);
 	l->epoch = 1;
 }
@@ -22,6 +26,7 @@ void oplist_init(struct oplist *l, struct fs *fs)
 void oplist_done(struct oplist *l)
 {
 	assert(list_empty(&l->open) && list_empty(&l->dirty));
+	assert(list_empty(&l->accessed));
 	rwsem_done(&l->drop_sem);
 	mutex_done(&l->lock);
 }
@@ -260,6 +265,16 @@ void log_inode_create(struct ns_change *ch, struct inode *inode)
 	log_inode_what(ch, inode, OP_INODE_CREATE);
 }
 
+static void count_accessed_locked(struct oplist *l, int by)
+{
+	__atomic_store_n(&l->nr_accessed, l->nr_accessed + (u64)(s64)by,
+			 __ATOMIC_RELAXED);
+	if (!l->nr_accessed)
+		l->accessed_ns = 0;
+	else if (!l->accessed_ns)
+		l->accessed_ns = mono_ns();
+}
+
 static void remove_dirty_locked(struct oplist *l, struct inode *inode)
 {
 	if (list_empty(&inode->dirty))
@@ -267,6 +282,16 @@ static void remove_dirty_locked(struct oplist *l, struct inode *inode)
 
 	list_del(&inode->dirty);
 	l->nr_dirty--;
+	inode_put_shared(inode);
+}
+
+static void remove_accessed_locked(struct oplist *l, struct inode *inode)
+{
+	if (list_empty(&inode->accessed))
+		return;
+
+	list_del(&inode->accessed);
+	count_accessed_locked(l, -1);
 	inode_put_shared(inode);
 }
 
@@ -295,6 +320,7 @@ void log_inode_orphan(struct ns_change *ch, struct inode *inode)
 	mutex_lock(&l->lock);
 	inode->orphan = true;
 	remove_dirty_locked(l, inode);
+	remove_accessed_locked(l, inode);
 	cancelled = cancel_create_locked(l, inode);
 	mutex_unlock(&l->lock);
 	if (!cancelled)
@@ -492,6 +518,44 @@ void oplist_restart_timer(struct oplist *l, struct inode *inode)
 	mutex_unlock(&l->lock);
 }
 
+/* ---- files that were read ---- */
+
+bool oplist_may_access(struct oplist *l)
+{
+	return __atomic_load_n(&l->nr_accessed, __ATOMIC_RELAXED) <
+	       ACCESSED_MAX;
+}
+
+bool oplist_add_accessed(struct oplist *l, struct inode *inode)
+{
+	bool many;
+
+	mutex_lock(&l->lock);
+	/* who has no row gets one with all times, or never */
+	if (!inode->orphan && !inode->norow && list_empty(&inode->accessed)) {
+		inode_get(inode);
+		list_add_tail(&inode->accessed, &l->accessed);
+		count_accessed_locked(l, 1);
+	}
+	many = l->nr_accessed >= ACCESSED_MAX / 2;
+	mutex_unlock(&l->lock);
+	return many;
+}
+
+struct inode *oplist_take_accessed(struct oplist *l)
+{
+	struct inode *inode = NULL;
+
+	mutex_lock(&l->lock);
+	if (!list_empty(&l->accessed)) {
+		inode = list_first_entry(&l->accessed, struct inode, accessed);
+		list_del(&inode->accessed);
+		count_accessed_locked(l, -1);
+	}
+	mutex_unlock(&l->lock);
+	return inode;
+}
+
 /* ---- the committer's part ---- */
 
 void oplist_freeze(struct oplist *l, struct list_head *ret)
@@ -608,7 +672,7 @@ void oplist_check(struct oplist *l)
 {
 	struct inode *inode;
 	struct op *op;
-	u64 nr = 0, dirty = 0;
+	u64 nr = 0, dirty = 0, accessed = 0;
 
 	mutex_lock(&l->lock);
 	names_check(&l->names);
@@ -623,5 +687,11 @@ void oplist_check(struct oplist *l)
 		dirty++;
 	}
 	verify(dirty == l->nr_dirty);
+	list_for_each_entry (inode, &l->accessed, accessed) {
+		verify(!inode->orphan);
+		accessed++;
+	}
+	verify(accessed == l->nr_accessed);
+	verify(!accessed == !l->accessed_ns);
 	mutex_unlock(&l->lock);
 }

@@ -103,6 +103,9 @@ struct oplist {
 	u64 nr_dirty;		/* inodes */
 	u64 logged;		/* records begun so far */
 	u64 oldest_ns;		/* when the first of all this came; 0: none */
+	struct list_head accessed; /* inodes whose access time is not logged */
+	u64 nr_accessed;	   /* atomic for reading */
+	u64 accessed_ns;	   /* when the first of them came; 0: none */
 	u64 timer_ns; /* when the first came that the timer may commit */
 
 	/* written with the stop exclusive; read with it shared, or atomically
@@ -181,6 +184,16 @@ void oplist_add_dirty(struct oplist *l, struct inode *inode);
 
 /* What kept @inode from being committed by the timer has ended. */
 void oplist_restart_timer(struct oplist *l, struct inode *inode);
+
+/*
+ * Inodes whose access time changed and has no record for that: with a
+ * reference, each once, a bounded number. One without a row is not listed.
+ */
+bool oplist_may_access(struct oplist *l); /* is there room? */
+/* Return: true when a commit is due for that. */
+bool oplist_add_accessed(struct oplist *l, struct inode *inode);
+/* Take one off, with its reference; NULL: there is none. */
+struct inode *oplist_take_accessed(struct oplist *l);
 
 /* ---- the committer's part ---- */
 

@@ -249,6 +249,8 @@ int fs_readdir(struct fs *fs, u64 fh, u64 off, bool plus, fs_fill_fn fill,
 		more = read_some(
 			&rd, h->inode, off,
 			__atomic_load_n(&h->last_id, __ATOMIC_RELAXED));
+	if (more >= 0)
+		inode_accessed(h->inode);
 	handle_put(h);
 	return more;
 }

@@ -29,6 +29,8 @@
 #   FOLIO_MNT			an empty folder to mount at; set by tests
 #				whose programs are other users'
 #   FOLIO_WRAP			put before the daemon: setarch -R, valgrind ...
+#   FOLIO_ENTRIES=N		how many names a very large folder has; a
+#				million wants FOLIO_TIME_FACTOR=10
 #   FOLIO_KEEP=1		leave the folder of the test behind
 #   FOLIO_TIME_FACTOR		stretches every time limit (sanitizers, valgrind)
 #

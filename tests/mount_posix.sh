@@ -232,6 +232,63 @@ t_remount()
 }
 run 'a mount becomes read-only and writable again by remount' t_remount
 
+# ---- access times
+
+# atime_moves FILE: by a read that comes to the daemon?
+atime_moves()
+{
+	_before=$(stat -c %x "$1")
+	forget "$1"
+	cat "$1" >/dev/null
+	[ "$(stat -c %x "$1")" != "$_before" ]
+}
+
+# ... even though it is old?
+atime_stays()
+{
+	touch -a -d '2001-02-03' "$1"
+	! atime_moves "$1"
+}
+
+t_atime()
+{
+	volume_remount -o "cache_size=64M,$others"
+	echo hello >"$MNT/read"
+	touch -a -d '2001-02-03' "$MNT/read"
+	atime_moves "$MNT/read" || fail 'relatime: it stays'
+	touch -a -d '2101-02-03' "$MNT/read"
+	! atime_moves "$MNT/read" || fail 'relatime: it moves'
+	touch -a -d '2001-02-03' "$MNT"
+	ls "$MNT" >/dev/null
+	is "$(($(stat -c %X "$MNT") > 1500000000))" 1 'of the folder'
+	seen=$(stat -c %x "$MNT")
+
+	volume_remount -o "strictatime,cache_size=64M,$others"
+	is "$(stat -c %x "$MNT")" "$seen" 'after a remount'
+	atime_moves "$MNT/read" || fail 'strictatime: it stays'
+	volume_remount -o "noatime,cache_size=64M,$others"
+	touch -a -d '2001-02-03' "$MNT/read"
+	! atime_moves "$MNT/read" || fail 'noatime: it moves'
+}
+run 'access times are kept as mounted' t_atime
+
+t_atime_remount()
+{
+	am_root || skip 'only for root'
+	volume_remount -o "cache_size=64M,$others"
+	# the daemon hears of a remount a little later
+	"$FOLIOFS" -o remount,noatime "$VOL" "$MNT"
+	until_true 10 atime_stays "$MNT/read" || fail 'noatime: it moves'
+	"$FOLIOFS" -o remount,ro,relatime "$VOL" "$MNT"
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		! atime_moves "$MNT/read" || fail "ro: it moves, $i"
+	done
+	"$FOLIOFS" -o remount,rw "$VOL" "$MNT"
+	until_true 10 atime_moves "$MNT/read" || fail 'relatime: it stays'
+	rm "$MNT/read"
+}
+run 'a remount changes how they are kept' t_atime_remount
+
 t_signals()
 {
 	for s in TERM INT HUP; do
@@ -283,7 +340,7 @@ run 'a volume on a read-only medium is mounted and read' t_read_only_medium
 
 t_many_names()
 {
-	nr=100000
+	nr=${FOLIO_ENTRIES:-100000}
 	short && nr=5000
 	mkdir "$MNT/many"
 	cd "$MNT/many"

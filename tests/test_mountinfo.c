@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,8 @@ static const char lines[] =
 	"30 22 0:45 / /mnt rw,nosuid shared:9 master:3 - fuse.foliofs /v rw\n"
 	"31 22 0:46 / /with\\040blank rw - fuse.foliofs /v\\040\\134w rw\n"
 	"32 30 0:47 / /mnt rw - tmpfs - rw\n"
+	"34 22 0:48 / /flags rw,noatime,nodiratime - fuse.foliofs /v "
+	"ro,lazytime,user_id=0\n"
 	"33 22 x:y / /bad rw - tmpfs none rw\n";
 
 static void setup(void)
@@ -115,6 +118,21 @@ START_TEST(tuning_goes_on_after_an_error)
 }
 END_TEST
 
+START_TEST(flags_are_those_of_the_mount_and_of_the_filesystem)
+{
+	unsigned long flags = 0;
+
+	ck_assert_int_eq(mountinfo_flags(file, "/flags", &flags), 0);
+	ck_assert_uint_eq(flags,
+			  MS_NOATIME | MS_NODIRATIME | MS_RDONLY | MS_LAZYTIME);
+	ck_assert_int_eq(mountinfo_flags(file, "/", &flags), 0);
+	ck_assert_uint_eq(flags, MS_RELATIME);
+	ck_assert_int_eq(mountinfo_flags(file, "/mnt", &flags), 0);
+	ck_assert_uint_eq(flags, 0);
+	ck_assert_int_eq(mountinfo_flags(file, "/nowhere", &flags), -ENOENT);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	TCase *tc;
@@ -126,6 +144,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, blanks_in_names_are_undone);
 	tcase_add_test(tc, what_is_not_mounted_is_not_found);
 	tcase_add_test(tc, the_mounts_of_this_machine_can_be_read);
+	tcase_add_test(tc, flags_are_those_of_the_mount_and_of_the_filesystem);
 	tcase_add_test(tc, tuning_goes_on_after_an_error);
 	return suite;
 }
