@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a commit costs follows what is dirty, and not how large files are:
+ * What a commit costs follows what is dirty, and not how large files are, and
+ * what a name costs not how many others its folder has:
  * bytes written, SQL statements stepped and what SQLite's machine does for
  * them are counted, so that no clock is needed.
  */
 #include "config.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fs_util.h"
 #include "tmpdir.h"
+#include "units.h"
 
 #define HUGE ((u64)10 << 30)
 #define SMALL ((u64)1 << 20)
@@ -147,6 +151,143 @@ START_TEST(pages_that_were_committed_cost_nothing_again)
 }
 END_TEST
 
+/* ---- large folders ---- */
+
+/* What one call on a name costs, and the commit of what it changed. */
+static struct cost cost_since(struct cost *from)
+{
+	struct cost c = {0};
+
+	c.steps = nr_steps - from->steps;
+	c.instructions = nr_instructions - from->instructions;
+	*from = (struct cost){.steps = nr_steps,
+			      .instructions = nr_instructions};
+	return c;
+}
+
+static void entry_name(char *buf, u64 nr)
+{
+	(void)snprintf(buf, 32, "entry %07llu", (unsigned long long)nr);
+}
+
+static u64 make_folder(const char *name, u64 nr)
+{
+	u64 dir = test_mkdir(&t, FS_ROOT_INO, name);
+	char entry[32];
+	struct stat st;
+
+	for (u64 i = 0; i < nr; i++) {
+		entry_name(entry, i);
+		ck_assert_int_eq(fs_mknod(t.fs, dir, entry, S_IFREG | 0644, 0,
+					  &test_cred, &st),
+				 0);
+		fs_forget(t.fs, st.st_ino, 1);
+	}
+	return dir;
+}
+
+static bool take_some(void *arg, const char *name, const struct stat *st,
+		      u64 next_off)
+{
+	u64 *left = arg;
+
+	(void)name, (void)st, (void)next_off;
+	return (*left)-- > 0;
+}
+
+/* Some entries from the middle on, as seekdir(3) and readdir(3) ask. */
+static void list_some(u64 dir)
+{
+	u64 fh, left = 10;
+
+	ck_assert_int_eq(fs_opendir(t.fs, dir, &fh), 0);
+	ck_assert_int_eq(fs_readdir(t.fs, fh, 500, false, take_some, &left), 0);
+	ck_assert_int_eq(fs_releasedir(t.fs, fh), 0);
+}
+
+static void must_sync(void)
+{
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+}
+
+enum { LOOKUP, MISS, CREATE, RENAME, UNLINK, LIST, PATH, NR_CALLS };
+
+/* Each call in a folder of @nr entries, none of which is in memory. */
+static void costs_of_names(u64 dir, u64 nr, struct cost *ret)
+{
+	struct cost from;
+	char path[64], middle[32];
+	struct stat st;
+
+	entry_name(middle, nr / 2);
+	test_fs_reopen(&t);
+	/* the folder's own row, and what is compiled once */
+	(void)test_lookup(&t, dir, "entry 0000001");
+	ck_assert_int_eq(fs_lookup(t.fs, dir, "none", &st), -ENOENT);
+	list_some(dir);
+	must_sync();
+	(void)cost_since(&from);
+
+	(void)test_lookup(&t, dir, middle);
+	ret[LOOKUP] = cost_since(&from);
+	ck_assert_int_eq(fs_lookup(t.fs, dir, "no such entry", &st), -ENOENT);
+	ret[MISS] = cost_since(&from);
+	(void)test_create(&t, dir, "new", NULL);
+	must_sync();
+	ret[CREATE] = cost_since(&from);
+	ck_assert_int_eq(
+		fs_rename(t.fs, dir, "new", dir, "newer", 0, &test_cred), 0);
+	must_sync();
+	ret[RENAME] = cost_since(&from);
+	ck_assert_int_eq(
+		fs_path(t.fs, test_lookup(&t, dir, middle), path, sizeof(path)),
+		0);
+	ret[PATH] = cost_since(&from);
+	ck_assert_int_eq(fs_unlink(t.fs, dir, middle), 0);
+	must_sync();
+	ret[UNLINK] = cost_since(&from);
+	list_some(dir);
+	ret[LIST] = cost_since(&from);
+}
+
+/* FOLIO_ENTRIES: how many the large one is to have. */
+static u64 nr_entries(void)
+{
+	const char *text = getenv("FOLIO_ENTRIES");
+	u64 nr = 0;
+
+	if (!text || parse_u64(text, &nr))
+		nr = 100000;
+	return max(nr, (u64)2000);
+}
+
+START_TEST(names_of_a_large_folder_cost_no_more_than_those_of_a_small_one)
+{
+	static const char *const calls[NR_CALLS] = {
+		"look-up", "miss", "create", "rename", "unlink", "list", "path",
+	};
+	struct cost small[NR_CALLS], large[NR_CALLS];
+	u64 nr = nr_entries();
+	u64 few = make_folder("few", 1000), many = make_folder("many", nr);
+
+	must_sync();
+	costs_of_names(few, 1000, small);
+	costs_of_names(many, nr, large);
+	for (int i = 0; i < NR_CALLS; i++) {
+		(void)printf("# %s: %llu steps, %llu instructions of 1000, "
+			     "%llu and %llu of %llu entries\n",
+			     calls[i], (unsigned long long)small[i].steps,
+			     (unsigned long long)small[i].instructions,
+			     (unsigned long long)large[i].steps,
+			     (unsigned long long)large[i].instructions,
+			     (unsigned long long)nr);
+		ck_assert_uint_gt(small[i].instructions, 0);
+		ck_assert_uint_le(large[i].steps, small[i].steps);
+		ck_assert_uint_le(large[i].instructions, small[i].instructions);
+	}
+}
+END_TEST
+
 static void make_fs(void)
 {
 	tmpdir_make();
@@ -166,12 +307,15 @@ Suite *test_suite(void)
 	TCase *tc;
 	Suite *s = test_suite_new("fs cost", &tc);
 
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 60 + (double)nr_entries() / 2000);
 	tcase_add_checked_fixture(tc, make_fs, drop_fs);
 	tcase_add_test(
 		tc,
 		a_page_of_a_huge_file_costs_no_more_than_one_of_a_small_file);
 	tcase_add_test(tc, nor_does_a_page_in_a_hole_of_it);
 	tcase_add_test(tc, pages_that_were_committed_cost_nothing_again);
+	tcase_add_test(
+		tc,
+		names_of_a_large_folder_cost_no_more_than_those_of_a_small_one);
 	return s;
 }
