@@ -317,74 +317,88 @@ size_t rmap_snapshot(struct address_space *as, u64 first, u64 last,
 
 /* ---- faults. Context: tree_lock, which keeps the vma, its mm and file ---- */
 
-static struct vma *find_faulted(struct address_space *as, u32 pid,
-				const struct read_fault *fault)
+static struct vma *find_faulted(struct address_space *as, u32 pid, u64 first,
+				u64 last)
 {
 	struct interval_node *i;
 
-	interval_tree_for_each (i, &as->i_mmap, fault->pgoff,
-				fault->pgoff + fault->nr - 1)
+	interval_tree_for_each (i, &as->i_mmap, first, last)
 		if (rmap_vma(i)->mm->key.pid == pid)
 			return rmap_vma(i);
 	return NULL;
 }
 
-static void count_minor(struct address_space *as, struct vma *v)
+static void count_minor(struct address_space *as, struct vma *v, u64 nr)
 {
-	(void)atomic_add(&v->minflt, 1);
-	(void)atomic_add(&v->mm->minflt, 1);
-	(void)atomic_add(&as->minflt, 1);
+	(void)atomic_add(&v->minflt, nr);
+	(void)atomic_add(&v->mm->minflt, nr);
+	(void)atomic_add(&as->minflt, nr);
 	if (v->file)
-		(void)atomic_add(&v->file->minflt, 1);
+		(void)atomic_add(&v->file->minflt, nr);
 }
 
-static void count_major(struct address_space *as, struct vma *v, bool slot)
+static void count_major(struct address_space *as, struct vma *v, u64 nr)
 {
-	(void)atomic_add(&v->majflt, 1);
-	(void)atomic_add(&v->mm->majflt, 1);
-	(void)atomic_add(&as->majflt, 1);
+	(void)atomic_add(&v->majflt, nr);
+	(void)atomic_add(&v->mm->majflt, nr);
+	(void)atomic_add(&as->majflt, nr);
 	if (v->file)
-		(void)atomic_add(&v->file->majflt, 1);
-	count_inc(as->cache, pgmajfault);
-	if (slot)
-		count_inc(as->cache, pgmajfault_swap);
+		(void)atomic_add(&v->file->majflt, nr);
+	count_add(as->cache, pgmajfault, nr);
 }
 
-static bool is_major(const struct read_fault *fault)
+static u64 nr_major(const struct fault_sum *sum)
 {
-	return fault->nr_volume || fault->nr_slot;
+	return sum->nr[FAULT_VOLUME] + sum->nr[FAULT_SLOT];
 }
 
-bool mm_account_fault(struct address_space *as, u32 pid,
-		      const struct read_fault *fault)
+bool mm_account_faults(struct address_space *as, u32 pid,
+		       const struct fault_sum *sum)
 {
 	struct cache *c = as->cache;
 	struct vma *v;
 
-	if (!mapping_mapped(as) || !fault->nr)
+	if (!mapping_mapped(as))
 		return false;
 	mutex_lock(&as->tree_lock);
-	v = find_faulted(as, pid, fault);
+	v = find_faulted(as, pid, sum->first, sum->last);
 	if (v) {
-		count_inc(c, pgfault);
+		count_add(c, pgfault, fault_sum_reads(sum));
+		count_add(c, pgmajfault_swap, sum->nr[FAULT_SLOT]);
 		atomic_set(&v->fault_age, atomic_read(&c->count.pgalloc));
-		if (is_major(fault))
-			count_major(as, v, fault->nr_slot > 0);
-		else
-			count_minor(as, v);
+		count_major(as, v, nr_major(sum));
+		count_minor(as, v, sum->nr[FAULT_MINOR]);
 	}
 	mutex_unlock(&as->tree_lock);
 	return v != NULL;
 }
 
+bool mm_account_fault(struct address_space *as, u32 pid,
+		      const struct read_fault *fault)
+{
+	struct fault_sum sum;
+
+	if (!mapping_mapped(as) || !fault->nr)
+		return false;
+	fault_sum_init(&sum, fault);
+	return mm_account_faults(as, pid, &sum);
+}
+
+void mm_account_fills(struct address_space *as, const struct fault_sum *sum)
+{
+	(void)atomic_add(&as->nr_fills, fault_sum_reads(sum));
+	count_add(as->cache, pgfill, fault_sum_reads(sum));
+	count_add(as->cache, pgmajfill, nr_major(sum));
+}
+
 void mm_account_fill(struct address_space *as, const struct read_fault *fault)
 {
+	struct fault_sum sum;
+
 	if (!fault->nr)
 		return;
-	(void)atomic_add(&as->nr_fills, 1);
-	count_inc(as->cache, pgfill);
-	if (is_major(fault))
-		count_inc(as->cache, pgmajfill);
+	fault_sum_init(&sum, fault);
+	mm_account_fills(as, &sum);
 }
 
 /* ---- checking ---- */

@@ -187,6 +187,48 @@ bool mm_account_fault(struct address_space *as, u32 pid,
 /* It was none: the kernel filled its cache for something else. */
 void mm_account_fill(struct address_space *as, const struct read_fault *fault);
 
+/* From what the pages of an answer had to come. */
+enum fault_kind {
+	FAULT_MINOR,
+	FAULT_VOLUME,
+	FAULT_SLOT,
+	NR_FAULT_KINDS,
+};
+
+/* READs of the same file that are counted later, all at once. */
+struct fault_sum {
+	u64 first, last; /* all were of pages in here */
+	u64 nr[NR_FAULT_KINDS];
+};
+
+/* @fault has a page. */
+static inline void fault_sum_init(struct fault_sum *sum,
+				  const struct read_fault *fault)
+{
+	*sum = (struct fault_sum){
+		.first = fault->pgoff,
+		.last = fault->pgoff + fault->nr - 1,
+	};
+	if (fault->nr_slot)
+		sum->nr[FAULT_SLOT] = 1;
+	else if (fault->nr_volume)
+		sum->nr[FAULT_VOLUME] = 1;
+	else
+		sum->nr[FAULT_MINOR] = 1;
+}
+
+static inline u64 fault_sum_reads(const struct fault_sum *sum)
+{
+	return sum->nr[FAULT_MINOR] + sum->nr[FAULT_VOLUME] +
+	       sum->nr[FAULT_SLOT];
+}
+
+/* As mm_account_fault() and mm_account_fill() for each of them: all in one vma,
+ * the lowest that @pid has there. */
+bool mm_account_faults(struct address_space *as, u32 pid,
+		       const struct fault_sum *sum);
+void mm_account_fills(struct address_space *as, const struct fault_sum *sum);
+
 /* ---- looking ---- */
 
 /*

@@ -336,25 +336,25 @@ static void mapped_opened(void *arg, u64 ino, u64 fh, pid_t tid, pid_t pid)
 }
 
 static bool mapped_fault(void *arg, pid_t pid, u64 ino,
-			 const struct read_fault *fault)
+			 const struct fault_sum *sum)
 {
 	struct inode *inode = get_file(arg, ino);
 	bool mapped;
 
 	if (!inode)
 		return false;
-	mapped = mm_account_fault(&inode->mapping, (u32)pid, fault);
+	mapped = mm_account_faults(&inode->mapping, (u32)pid, sum);
 	inode_put(inode);
 	return mapped;
 }
 
-static void mapped_fill(void *arg, u64 ino, const struct read_fault *fault)
+static void mapped_fill(void *arg, u64 ino, const struct fault_sum *sum)
 {
 	struct inode *inode = get_file(arg, ino);
 
 	if (!inode)
 		return;
-	mm_account_fill(&inode->mapping, fault);
+	mm_account_fills(&inode->mapping, sum);
 	inode_put(inode);
 }
 

@@ -47,26 +47,63 @@ static void wake(struct tracker *t)
 }
 
 /* The thread is woken by the first event only: it takes those that follow
- * with it. */
+ * with it. Return: whether it is to be woken. */
+static bool queued_locked(struct tracker *t, bool was_empty)
+	__requires(&t->lock)
+{
+	bool do_wake = !t->woken;
+
+	if (was_empty)
+		t->first_event_ns = tracker_now(t);
+	t->woken = true;
+	return do_wake;
+}
+
+static bool queue_empty(const struct queue *q)
+{
+	return !q->nr_events && !q->faults.nr;
+}
+
 static void add_event(struct tracker *t, const struct event *event)
 {
-	bool full, do_wake = false;
+	struct queue *q = &t->queue;
+	bool full, empty, do_wake = false;
 
 	mutex_lock(&t->lock);
-	full = t->nr_events == TRACKER_QUEUE || t->stopping;
+	full = q->nr_events == TRACKER_QUEUE || t->stopping;
+	empty = queue_empty(q);
 	if (!full) {
-		if (!t->nr_events)
-			t->first_event_ns = tracker_now(t);
-		t->events[t->nr_events++] = *event;
-		do_wake = !t->woken;
-		t->woken = true;
+		q->events[q->nr_events++] = *event;
+		do_wake = queued_locked(t, empty);
 	}
 	mutex_unlock(&t->lock);
 
 	if (full)
 		tracker_count(t, tracker_dropped, 1);
-	if (full && event->kind == EVENT_FAULT)
-		tracker_count(t, tracker_unknown, 1);
+	if (do_wake)
+		wake(t);
+}
+
+void tracker_drop_faults(struct tracker *t, const struct fault_sum *sum)
+{
+	tracker_count(t, tracker_dropped, fault_sum_reads(sum));
+	tracker_count(t, tracker_unknown, fault_sum_reads(sum));
+}
+
+static void add_fault(struct tracker *t, const struct fault_entry *fault)
+{
+	struct queue *q = &t->queue;
+	bool full, empty, do_wake = false;
+
+	mutex_lock(&t->lock);
+	empty = queue_empty(q);
+	full = t->stopping || !fault_set_add(&q->faults, fault);
+	if (!full)
+		do_wake = queued_locked(t, empty);
+	mutex_unlock(&t->lock);
+
+	if (full)
+		tracker_drop_faults(t, &fault->sum);
 	if (do_wake)
 		wake(t);
 }
@@ -83,12 +120,14 @@ void tracker_opened(struct tracker *t, pid_t tid, u64 ino, u64 fh)
 void tracker_fault(struct tracker *t, pid_t tid, u64 ino,
 		   const struct read_fault *fault)
 {
-	struct event event = {EVENT_FAULT, .tid = tid, .ino = ino,
-			      .fault = *fault};
+	struct fault_entry entry = {.tid = tid, .ino = ino};
 
-	if (t && tid > 0)
-		add_event(t, &event);
-	else if (t)
+	if (!t || !fault->nr)
+		return;
+	fault_sum_init(&entry.sum, fault);
+	if (tid > 0)
+		add_fault(t, &entry);
+	else
 		tracker_count(t, tracker_unknown, 1);
 }
 
@@ -155,16 +194,8 @@ static pid_t find_process(struct tracker *t, pid_t tid)
 
 /* ---- the tracker thread ---- */
 
-/* mmap() comes after open(), a fault after mmap(). */
-static u64 delay_of(enum event_kind kind)
-{
-	return kind == EVENT_OPENED ? TRACKER_DELAY_NS : 0;
-}
-
 static void handle_event(struct tracker *t, const struct event *event)
 {
-	struct pending_fault fault = {event->ino, event->fault};
-	struct task *task = NULL;
 	pid_t pid;
 
 	if (event->kind == EVENT_UNMAPPED) {
@@ -172,41 +203,53 @@ static void handle_event(struct tracker *t, const struct event *event)
 		return;
 	}
 	pid = find_process(t, event->tid);
-	if (pid)
-		task = task_event(t, pid, delay_of(event->kind));
-	if (pid && event->kind == EVENT_OPENED)
-		t->cfg.ops->opened(t->cfg.arg, event->ino, event->fh,
-				   event->tid, pid);
-	if (event->kind != EVENT_FAULT)
+	if (!pid)
 		return;
-	if (task)
-		task_add_fault(t, task, &fault);
-	else
-		tracker_count(t, tracker_unknown, 1);
+	/* mmap() comes after open(), a fault after mmap() */
+	(void)task_event(t, pid, TRACKER_DELAY_NS);
+	t->cfg.ops->opened(t->cfg.arg, event->ino, event->fh, event->tid, pid);
 }
 
-/* Take the events out if their time has come. Return: when it comes. */
-static u64 take_events(struct tracker *t, bool now, u32 *ret_nr)
+static void handle_fault(struct tracker *t, const struct fault_entry *fault)
+{
+	pid_t pid = find_process(t, fault->tid);
+	struct task *task = pid ? task_event(t, pid, 0) : NULL;
+
+	if (task)
+		task_add_fault(t, task, fault);
+	else
+		tracker_count(t, tracker_unknown, fault_sum_reads(&fault->sum));
+}
+
+/* Take the events out if their time has come: t->batch is empty else.
+ * Return: when it comes. */
+static u64 take_events(struct tracker *t, bool now)
 {
 	u64 due = UINT64_MAX;
 
-	*ret_nr = 0;
+	t->batch.nr_events = t->batch.faults.nr = 0;
 	mutex_lock(&t->lock);
-	if (t->nr_events)
+	if (!queue_empty(&t->queue))
 		due = t->first_event_ns + GATHER_NS;
-	if (t->nr_events && (now || due <= tracker_now(t))) {
-		struct event *events = t->events;
+	if (!queue_empty(&t->queue) && (now || due <= tracker_now(t))) {
+		struct queue queue = t->queue;
 
-		t->events = t->batch;
-		t->batch = events;
-		*ret_nr = t->nr_events;
-		t->nr_events = 0;
+		t->queue = t->batch;
+		t->batch = queue;
 		due = UINT64_MAX;
 	}
 	/* sleeping till then, it need not be woken for more of them */
-	t->woken = t->nr_events != 0;
+	t->woken = !queue_empty(&t->queue);
 	mutex_unlock(&t->lock);
 	return due;
+}
+
+static void handle_batch(struct tracker *t)
+{
+	for (u32 i = 0; i < t->batch.nr_events; i++)
+		handle_event(t, &t->batch.events[i]);
+	for (u32 i = 0; i < t->batch.faults.nr; i++)
+		handle_fault(t, &t->batch.faults.entries[i]);
 }
 
 static bool anyone_waits(struct tracker *t)
@@ -251,12 +294,10 @@ static u64 run_tracker(struct tracker *t)
 {
 	bool hurry = anyone_waits(t);
 	u64 due, next;
-	u32 nr;
 
 	tracker_count(t, tracker_wakeups, 1);
-	due = take_events(t, hurry, &nr);
-	for (u32 i = 0; i < nr; i++)
-		handle_event(t, &t->batch[i]);
+	due = take_events(t, hurry);
+	handle_batch(t);
 	if (hurry)
 		serve_waits(t);
 	next = tasks_run(t);
@@ -394,9 +435,9 @@ int tracker_new(const struct tracker_config *cfg, struct tracker **ret)
 		list_init(&t->buckets[i]);
 
 	err = open_wake(t);
-	t->events = calloc(TRACKER_QUEUE, sizeof(*t->events));
-	t->batch = calloc(TRACKER_QUEUE, sizeof(*t->batch));
-	if (!err && (!t->events || !t->batch))
+	t->queue.events = calloc(TRACKER_QUEUE, sizeof(struct event));
+	t->batch.events = calloc(TRACKER_QUEUE, sizeof(struct event));
+	if (!err && (!t->queue.events || !t->batch.events))
 		err = -ENOMEM;
 	if (err) {
 		tracker_free(t);
@@ -404,6 +445,12 @@ int tracker_new(const struct tracker_config *cfg, struct tracker **ret)
 	}
 	*ret = t;
 	return 0;
+}
+
+static void queue_done(struct queue *q)
+{
+	free(q->events);
+	fault_set_done(&q->faults);
 }
 
 void tracker_free(struct tracker *t)
@@ -419,8 +466,8 @@ void tracker_free(struct tracker *t)
 		(void)close(t->wake_fd);
 	if (t->epoll_fd >= 0)
 		(void)close(t->epoll_fd);
-	free(t->events);
-	free(t->batch);
+	queue_done(&t->queue);
+	queue_done(&t->batch);
 	waitq_done(&t->hints_wake);
 	mutex_done(&t->lock);
 	free(t);

@@ -30,7 +30,8 @@
  *
  * Threads. Only the tracker's own two read /proc/PID, which may wait for a
  * process that waits for us. Others put events into a bounded queue: they take
- * a leaf lock and never wait. What does not fit is dropped and counted. Nobody
+ * a leaf lock and never wait. What does not fit is dropped and counted; faults
+ * are summed up (src/fault_set.h), so that as good as none of them is. Nobody
  * waits for the tracker but with a limit of his own.
  */
 #ifndef FOLIO_TRACKER_H
@@ -38,6 +39,7 @@
 
 #include "base.h"
 #include "cache.h"
+#include "mm.h"
 #include "procfs.h"
 
 struct tracker;
@@ -76,13 +78,13 @@ struct tracker_ops {
 	/* The open file @fh of @ino was opened by a thread @tid: of @pid. */
 	void (*opened)(void *arg, u64 ino, u64 fh, pid_t tid, pid_t pid);
 
-	/* Count a read of the kernel if @pid maps what was read.
+	/* Count reads of the kernel if @pid maps what was read.
 	 * Return: whether it does. */
 	bool (*fault)(void *arg, pid_t pid, u64 ino,
-		      const struct read_fault *fault);
+		      const struct fault_sum *sum);
 
 	/* Nobody maps it: the kernel filled its cache for something else. */
-	void (*fill)(void *arg, u64 ino, const struct read_fault *fault);
+	void (*fill)(void *arg, u64 ino, const struct fault_sum *sum);
 
 	/* Memory that grows with use, to be charged to the budget. */
 	void (*charge)(void *arg, s64 bytes);

@@ -9,15 +9,13 @@
 
 #include <pthread.h>
 
+#include "fault_set.h"
 #include "list.h"
 #include "lock.h"
 #include "tracker.h"
 
 /* Events in the queue; they are taken out 100 times a second. */
 #define TRACKER_QUEUE 1024
-
-/* Reads of one process that wait for a look at it. */
-#define TASK_PENDING 256
 
 #define TASK_BUCKETS 256
 #define TID_CACHE 64
@@ -30,7 +28,6 @@
 
 enum event_kind {
 	EVENT_OPENED,
-	EVENT_FAULT,
 	EVENT_UNMAPPED,
 };
 
@@ -39,7 +36,13 @@ struct event {
 	pid_t tid;
 	u64 ino;
 	u64 fh;
-	struct read_fault fault;
+};
+
+/* What happened since the queue was emptied. */
+struct queue {
+	struct event *events; /* TRACKER_QUEUE */
+	u32 nr_events;
+	struct fault_set faults; /* of threads */
 };
 
 /* A process whose smaps somebody wants, or who waits for those before it. */
@@ -55,11 +58,6 @@ struct hint_job {
 struct tid_entry {
 	pid_t tid, pid;
 	u64 until_ns;
-};
-
-struct pending_fault {
-	u64 ino;
-	struct read_fault fault;
 };
 
 /* A process that is looked after. All the tracker thread's. */
@@ -79,8 +77,7 @@ struct task {
 
 	struct proc_map *maps;
 	size_t nr;
-	struct pending_fault *pending; /* TASK_PENDING, or NULL */
-	u32 nr_pending;
+	struct fault_set pending; /* reads that wait for a look */
 };
 
 /* Whether a thread may be stuck in /proc. Only there can it be left behind. */
@@ -110,8 +107,7 @@ struct tracker {
 
 	struct mutex lock; /* LOCK_LEAF */
 	/* under lock */
-	struct event *events; /* TRACKER_QUEUE */
-	u32 nr_events;
+	struct queue queue;
 	u64 first_event_ns; /* when the oldest of them came */
 	bool woken;
 	bool stopping;
@@ -123,7 +119,7 @@ struct tracker {
 	struct tid_entry tids[TID_CACHE];
 
 	/* the tracker thread's */
-	struct event *batch; /* TRACKER_QUEUE */
+	struct queue batch;
 	struct list_head buckets[TASK_BUCKETS];
 	u32 nr_watched;
 	u64 rest_until_ns;
@@ -137,6 +133,9 @@ struct tracker {
 
 u64 tracker_now(struct tracker *t);
 
+/* There is no room for these. */
+void tracker_drop_faults(struct tracker *t, const struct fault_sum *sum);
+
 /* Around reading what needs the memory map of a process. */
 void tracker_go_out(struct tracker_thread *thread);
 void tracker_come_back(struct tracker_thread *thread);
@@ -149,10 +148,10 @@ u64 tracker_cost_clock(void);
 /* @pid did something: look at it, @delay_ns from now or as soon as the rate
  * allows. Return: NULL when out of memory. */
 struct task *task_event(struct tracker *t, pid_t pid, u64 delay_ns);
-/* A read that waits for the next look at @task to say whether it was a fault.
+/* Reads that wait for the next look at @task to say whether they were faults.
  */
 void task_add_fault(struct tracker *t, struct task *task,
-		    const struct pending_fault *fault);
+		    const struct fault_entry *fault);
 /* Look at those that map @ino. */
 void tasks_unmapped(struct tracker *t, u64 ino);
 void task_died(struct tracker *t, struct task *task);

@@ -61,13 +61,21 @@ static struct task *task_new(struct tracker *t, pid_t pid)
 	return task;
 }
 
+static s64 pending_bytes(const struct task *task)
+{
+	return (s64)(task->pending.cap * sizeof(*task->pending.entries));
+}
+
 static void drop_pending(struct tracker *t, struct task *task)
 {
-	if (task->pending)
-		charge(t, -(s64)(TASK_PENDING * sizeof(*task->pending)));
-	free(task->pending);
-	task->pending = NULL;
-	task->nr_pending = 0;
+	charge(t, -pending_bytes(task));
+	fault_set_done(&task->pending);
+}
+
+static void pending_unknown(struct tracker *t, struct task *task)
+{
+	tracker_count(t, tracker_unknown, fault_set_reads(&task->pending));
+	drop_pending(t, task);
 }
 
 static void set_maps(struct tracker *t, struct task *task,
@@ -81,8 +89,7 @@ static void set_maps(struct tracker *t, struct task *task,
 
 static void task_free(struct tracker *t, struct task *task)
 {
-	tracker_count(t, tracker_unknown, task->nr_pending);
-	drop_pending(t, task);
+	pending_unknown(t, task);
 	set_maps(t, task, NULL, 0);
 	if (task->pidfd >= 0) {
 		(void)close(task->pidfd);
@@ -123,19 +130,14 @@ struct task *task_event(struct tracker *t, pid_t pid, u64 delay_ns)
 }
 
 void task_add_fault(struct tracker *t, struct task *task,
-		    const struct pending_fault *fault)
+		    const struct fault_entry *fault)
 {
-	if (!task->pending) {
-		task->pending = calloc(TASK_PENDING, sizeof(*task->pending));
-		if (task->pending)
-			charge(t, TASK_PENDING * sizeof(*task->pending));
-	}
-	if (!task->pending || task->nr_pending == TASK_PENDING) {
-		tracker_count(t, tracker_dropped, 1);
-		tracker_count(t, tracker_unknown, 1);
-		return;
-	}
-	task->pending[task->nr_pending++] = *fault;
+	struct fault_entry entry = {.ino = fault->ino, .sum = fault->sum};
+	s64 before = pending_bytes(task);
+
+	if (!fault_set_add(&task->pending, &entry))
+		tracker_drop_faults(t, &fault->sum);
+	charge(t, pending_bytes(task) - before);
 }
 
 static bool task_maps(const struct task *task, u64 ino)
@@ -256,11 +258,11 @@ static void settle_pending(struct tracker *t, struct task *task)
 {
 	const struct tracker_ops *ops = t->cfg.ops;
 
-	for (u32 i = 0; i < task->nr_pending; i++) {
-		const struct pending_fault *p = &task->pending[i];
+	for (u32 i = 0; i < task->pending.nr; i++) {
+		const struct fault_entry *p = &task->pending.entries[i];
 
-		if (!ops->fault(t->cfg.arg, task->pid, p->ino, &p->fault))
-			ops->fill(t->cfg.arg, p->ino, &p->fault);
+		if (!ops->fault(t->cfg.arg, task->pid, p->ino, &p->sum))
+			ops->fill(t->cfg.arg, p->ino, &p->sum);
 	}
 	drop_pending(t, task);
 }
@@ -348,8 +350,7 @@ static void count_failure(struct tracker *t, struct task *task, int err)
 		tracker_count(t, tracker_unreadable, 1);
 	else
 		tracker_count(t, tracker_failed, 1);
-	tracker_count(t, tracker_unknown, task->nr_pending);
-	drop_pending(t, task);
+	pending_unknown(t, task);
 }
 
 /* When to look again. */

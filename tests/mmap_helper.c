@@ -460,20 +460,44 @@ static void obey(struct obeyed *o, char *line)
 	fail("%s: unknown", word);
 }
 
-static void do_obey(const char *name, u64 seed)
+static struct obeyed obeyed_open(const char *name)
 {
 	struct obeyed o = {.fd = open(name, O_RDWR | O_CLOEXEC)};
-	char line[4096];
 	struct stat st;
 
-	(void)seed;
 	CHECK(o.fd >= 0 && fstat(o.fd, &st) == 0);
 	o.size = (size_t)st.st_size;
 	o.at = map(o.fd, o.size, MAP_SHARED);
+	return o;
+}
+
+static void obey_all(struct obeyed o)
+{
+	char line[4096];
+
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	(void)puts("done");
 	while (fgets(line, sizeof(line), stdin))
 		obey(&o, line);
+}
+
+static void do_obey(const char *name, u64 seed)
+{
+	(void)seed;
+	obey_all(obeyed_open(name));
+}
+
+/* Each page once, and no two neighbours after each other, before anything. */
+static void do_sweep(const char *name, u64 seed)
+{
+	struct obeyed o = obeyed_open(name);
+	size_t nr = o.size / PAGE_SIZE;
+
+	(void)seed;
+	CHECK(nr % 7);
+	for (size_t i = 0; i < nr; i++)
+		(void)*(volatile char *)(o.at + PAGES(7 * i % nr));
+	obey_all(o);
 }
 
 static const struct {
@@ -486,6 +510,7 @@ static const struct {
 	{"unlink", do_unlink},	   {"leave", do_leave},
 	{"left", do_left},	   {"hold", do_hold},
 	{"random", do_random},	   {"obey", do_obey},
+	{"sweep", do_sweep},
 };
 
 int main(int argc, char **argv)

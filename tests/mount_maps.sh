@@ -13,11 +13,12 @@ ctl=$MNT/.foliofs
 
 # ---- a program that does as it is told, in the background of one test
 
+# helper_start FILE [HOW]
 helper_start()
 {
 	rm -f "$TMP/to" "$TMP/from"
 	mkfifo "$TMP/to" "$TMP/from"
-	"$top_builddir/mmap_helper" obey "$1" <"$TMP/to" >"$TMP/from" &
+	"$top_builddir/mmap_helper" "${2:-obey}" "$1" <"$TMP/to" >"$TMP/from" &
 	helper=$!
 	exec 7>"$TMP/to" 8<"$TMP/from"
 	read -r _reply <&8
@@ -144,6 +145,30 @@ t_own()
 	count_all -o cache_size=64M,commit=0,cache=own
 }
 run 'the same in own mode' t_own
+
+# count_sweep OPTIONS: thousands of faults before anybody can have looked.
+count_sweep()
+{
+	begin "$@"
+	head -c 8M /dev/urandom >"$MNT/f"
+	"$FOLIOCTL" sync "$MNT"
+	volume_umount
+	mount_now "$@"
+	ino=$(stat -c %i "$MNT/f")
+	one_by_one
+	helper_start "$MNT/f" sweep
+	counts 2048 0
+	is "$(vmstat tracker_unknown)" 0 'reads of nobody knows'
+	is "$(vmstat tracker_dropped)" 0 'events dropped'
+	helper_end
+}
+
+t_sweep()
+{
+	count_sweep -o cache_size=64M,commit=0
+	count_sweep -o cache_size=64M,commit=0,cache=own
+}
+run 'thousands of faults at once are all counted' t_sweep
 
 # Of the pages that are in slots alone, three.
 t_swap()

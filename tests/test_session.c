@@ -1514,13 +1514,12 @@ static void ignore_opened(void *arg, u64 ino, u64 fh, pid_t tid, pid_t pid)
 {
 }
 
-static bool no_fault(void *arg, pid_t pid, u64 ino,
-		     const struct read_fault *fault)
+static bool no_fault(void *arg, pid_t pid, u64 ino, const struct fault_sum *sum)
 {
 	return false;
 }
 
-static void ignore_fill(void *arg, u64 ino, const struct read_fault *fault)
+static void ignore_fill(void *arg, u64 ino, const struct fault_sum *sum)
 {
 }
 
