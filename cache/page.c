@@ -148,7 +148,8 @@ static __attribute__((unused)) bool transition_ok(enum page_state from,
 static void account_state(struct address_space *as, enum page_state state,
 			  s64 nr)
 {
-	as->nr_state[state] += (u64)nr;
+	/* only we write, with the tree's lock; others look without it */
+	atomic_set(&as->nr_state[state], as->nr_state[state] + (u64)nr);
 	(void)atomic_add(&as->cache->nr_state[state], nr);
 }
 

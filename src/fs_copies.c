@@ -96,7 +96,8 @@ static void add_openers(struct fs *fs, const struct inode *inode,
 	mutex_lock(&t->lock);
 	for (u64 i = 0; i < t->cap; i++) {
 		if (t->slots[i] && t->slots[i]->inode == inode)
-			add_pid(p, (u32)t->slots[i]->pid);
+			add_pid(p, (u32)__atomic_load_n(&t->slots[i]->pid,
+							__ATOMIC_RELAXED));
 	}
 	mutex_unlock(&t->lock);
 }
