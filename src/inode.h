@@ -89,6 +89,8 @@ struct inode {
 	u64 committing;	   /* epoch of the commit that has it; 0: none */
 	bool must;	   /* a commit point waits: the next takes it */
 	bool cut_must;	   /* ... of the commit in flight */
+	bool late_must;	   /* one came while that was in flight: the next takes
+			      it if that fails */
 	u64 left_out;	   /* epoch of the last commit that failed to take it
 			      whole; 0: it was taken since */
 	int left_out_err;  /* ... and why */

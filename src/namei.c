@@ -339,8 +339,9 @@ bool namei_commit_point(struct inode *inode)
 
 	mutex_lock(&inode->lock);
 	must = inode->dirty_epoch || inode->committing;
-	inode->must |= must;
-	if (inode->dirty_epoch && inode_held_locked(inode))
+	inode->must |= inode->dirty_epoch != 0;
+	inode->late_must |= inode->committing != 0;
+	if (must && inode_held_locked(inode))
 		__atomic_store_n(&inode->fs->ops.points, true,
 				 __ATOMIC_RELAXED);
 	mutex_unlock(&inode->lock);

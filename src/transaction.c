@@ -105,6 +105,7 @@ static void cut_file(struct transaction *t, struct inode *inode)
 	inode->dirty_epoch = 0;
 	inode->cut_must = inode->must;
 	inode->must = false;
+	inode->late_must = false;
 	inode->cut_mtime = inode->mtime;
 	inode->cut_ctime = inode->ctime;
 	inode->cut_size = i_size_read(&inode->mapping);
@@ -724,7 +725,8 @@ static void file_not_committed(struct transaction *t, struct inode *inode)
 	inode->committing = 0;
 	inode->left_out = t->epoch;
 	inode->dirty_epoch = t->epoch;
-	inode->must |= inode->cut_must;
+	inode->must |= inode->cut_must || inode->late_must;
+	inode->late_must = false;
 	mutex_unlock(&inode->lock);
 	prealloc_restore(inode);
 	oplist_add_dirty(&t->fs->ops, inode);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -16,6 +17,7 @@
 #include "fs_internal.h"
 #include "fs_util.h"
 #include "tmpdir.h"
+#include "wal_gate.h"
 
 #define PAGES 24 /* more than are ever kept inline */
 #define LEN (PAGES * PAGE_SIZE - 1000)
@@ -461,6 +463,80 @@ START_TEST(nothing_that_comes_later_goes_with_a_name)
 }
 END_TEST
 
+static void answered(struct fs_done *done, int err)
+{
+	(void)done;
+	ck_assert_int_eq(err, 0);
+}
+
+static void failed(struct fs_done *done, int err)
+{
+	(void)done;
+	ck_assert_int_eq(err, -ENOSPC);
+}
+
+/* Nor where what the name waits for is on its way already, be it that somebody
+ * else writes before the answer. */
+START_TEST(nothing_that_comes_later_goes_with_a_name_during_a_commit)
+{
+	struct fs_done synced = {answered};
+	struct content before;
+	u64 fh, ino;
+
+	wal_gate_set();
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "old", NULL);
+	ino = make_atomic("new", &fh);
+	write_version(fh, 2);
+	before = current(fh, ino);
+	wal_gate_shut();
+	fs_fsync(t.fs, fh, false, &synced);
+	wal_gate_wait();
+	ck_assert_int_eq(fs_rename(t.fs, FS_ROOT_INO, "new", FS_ROOT_INO, "old",
+				   0, &test_cred),
+			 0);
+	ck_assert(__atomic_load_n(&t.fs->ops.points, __ATOMIC_RELAXED));
+	write_version(fh, 3);
+	wal_gate_open(SQLITE_OK);
+	ck_assert_int_eq(test_commit(&t), 0);
+	is_held(ino, &before);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	is_committed(fh, ino);
+	content_done(&before);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	t.fs = NULL;
+	wal_gate_remove();
+}
+END_TEST
+
+/* But with the name if that fails. */
+START_TEST(a_name_waits_for_content_whose_commit_fails)
+{
+	struct fs_done synced = {failed};
+	u64 fh, ino;
+
+	wal_gate_set();
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "old", NULL);
+	ino = make_atomic("new", &fh);
+	write_version(fh, 2);
+	wal_gate_shut();
+	fs_fsync(t.fs, fh, false, &synced);
+	wal_gate_wait();
+	ck_assert_int_eq(fs_rename(t.fs, FS_ROOT_INO, "new", FS_ROOT_INO, "old",
+				   0, &test_cred),
+			 0);
+	wal_gate_open(SQLITE_FULL);
+	ck_assert_int_eq(test_settle(&t), 0);
+	is_committed(fh, ino);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	t.fs = NULL;
+	wal_gate_remove();
+}
+END_TEST
+
 /* ---- several together ---- */
 
 START_TEST(several_files_are_committed_in_one_transaction)
@@ -842,6 +918,9 @@ Suite *test_suite(void)
 	tcase_add_test(tc,
 		       a_nameless_file_brings_its_content_with_its_first_name);
 	tcase_add_test(tc, nothing_that_comes_later_goes_with_a_name);
+	tcase_add_test(
+		tc, nothing_that_comes_later_goes_with_a_name_during_a_commit);
+	tcase_add_test(tc, a_name_waits_for_content_whose_commit_fails);
 	tcase_add_test(tc, several_files_are_committed_in_one_transaction);
 	tcase_add_test(tc,
 		       if_one_of_several_cannot_be_written_none_is_committed);
