@@ -11,12 +11,15 @@
  * How many records may be pending. Past SOFT a commit is asked for, past HARD
  * who changes names waits for it. While bookkeeping is over its share of the
  * budget the numbers are smaller; below OVER_SOFT a commit would give back
- * nothing worth it, so the smallest cache makes progress too.
+ * nothing worth it, so the smallest cache makes progress too. Extended
+ * attributes are large: their records are held back by what they take, too.
  */
 #define OPS_SOFT 65536
 #define OPS_HARD 262144
 #define OPS_OVER_SOFT 256
 #define OPS_OVER_HARD 4096
+#define OPS_OVER_SHARE 4	      /* of the budget, in bytes, */
+#define OPS_OVER_BYTES ((u64)4 << 20) /* but no less than that */
 #define WAIT_ROUNDS 3
 #define WAIT_NS (10 * NSEC_PER_SEC)
 
@@ -46,20 +49,28 @@ struct volume *fs_volume(struct fs *fs)
 
 /* ---- holding back ---- */
 
-static u64 hard_limit(struct fs *fs)
-{
-	return cache_metadata_over(fs->cache) ? OPS_OVER_HARD : OPS_HARD;
-}
-
 static bool crowded(struct fs *fs, u64 nr)
 {
 	return nr >=
 	       (cache_metadata_over(fs->cache) ? OPS_OVER_SOFT : OPS_SOFT);
 }
 
-static bool full(struct fs *fs, u64 nr, bool frees)
+static u64 over_bytes(struct fs *fs)
 {
-	return nr >= hard_limit(fs) * (frees ? 2 : 1);
+	u64 budget = cache_get_knob(fs->cache, KNOB_cache_size);
+
+	return max(budget / OPS_OVER_SHARE, OPS_OVER_BYTES);
+}
+
+static bool full(struct fs *fs, bool frees)
+{
+	u64 more = frees ? 2 : 1;
+	u64 nr = oplist_nr(&fs->ops);
+
+	if (!cache_metadata_over(fs->cache))
+		return nr >= OPS_HARD * more;
+	return nr >= OPS_OVER_HARD * more ||
+	       oplist_bytes(&fs->ops) >= over_bytes(fs) * more;
 }
 
 static int wait_for_room(struct fs *fs, bool frees)
@@ -69,8 +80,7 @@ static int wait_for_room(struct fs *fs, bool frees)
 		committer_wait(&fs->committer, mono_ns() + WAIT_NS);
 		if (fs_readonly(fs))
 			return -EROFS;
-		if (!committer_last_err(&fs->committer) ||
-		    !full(fs, oplist_nr(&fs->ops), frees))
+		if (!committer_last_err(&fs->committer) || !full(fs, frees))
 			return 0;
 	}
 	return -ENOSPC;
@@ -78,15 +88,16 @@ static int wait_for_room(struct fs *fs, bool frees)
 
 int fs_may_change(struct fs *fs, bool frees)
 {
-	u64 nr = oplist_nr(&fs->ops);
+	bool is_full;
 
 	if (fs_readonly(fs))
 		return -EROFS;
-	if (!crowded(fs, nr))
+	is_full = full(fs, frees);
+	if (!is_full && !crowded(fs, oplist_nr(&fs->ops)))
 		return 0;
 
 	committer_want(&fs->committer);
-	if (!full(fs, nr, frees))
+	if (!is_full)
 		return 0;
 	return fs->opt.patient ? wait_for_room(fs, frees) : -ERESTART;
 }

@@ -41,7 +41,40 @@ u64 oplist_nr(struct oplist *l)
 	return nr;
 }
 
+u64 oplist_parked_bytes(const struct oplist *l)
+{
+	return __atomic_load_n(&l->parked_bytes, __ATOMIC_RELAXED);
+}
+
+u64 oplist_bytes(const struct oplist *l)
+{
+	u64 parked = oplist_parked_bytes(l);
+	u64 bytes = __atomic_load_n(&l->bytes, __ATOMIC_RELAXED);
+
+	/* one may have been freed between the two looks */
+	return max(bytes, parked) - parked;
+}
+
 /* ---- records ---- */
+
+static void count_bytes(u64 *figure, s64 nr)
+{
+	(void)__atomic_fetch_add(figure, (u64)nr, __ATOMIC_RELAXED);
+}
+
+static void charge(struct fs *fs, s64 bytes)
+{
+	count_bytes(&fs->ops.bytes, bytes);
+	cache_charge(fs->cache, bytes);
+}
+
+static void set_parked(struct oplist *l, struct op *op, bool parked)
+{
+	if (op->parked != parked)
+		count_bytes(&l->parked_bytes,
+			    parked ? (s64)op->bytes : -(s64)op->bytes);
+	op->parked = parked;
+}
 
 static void *op_alloc(struct fs *fs, enum op_kind kind, size_t size)
 {
@@ -53,7 +86,7 @@ static void *op_alloc(struct fs *fs, enum op_kind kind, size_t size)
 	list_init(&op->node);
 	op->kind = kind;
 	op->bytes = (u32)size;
-	cache_charge(fs->cache, (s64)size);
+	charge(fs, (s64)size);
 	return op;
 }
 
@@ -62,7 +95,8 @@ void op_free(struct fs *fs, struct op *op)
 	if (!op)
 		return;
 
-	cache_charge(fs->cache, -(s64)op->bytes);
+	set_parked(&fs->ops, op, false);
+	charge(fs, -(s64)op->bytes);
 	if (op->kind == OP_XATTR)
 		free(container_of(op, struct op_xattr, op)->value);
 	free(op);
@@ -239,16 +273,20 @@ static void park_xattrs_locked(struct oplist *l, struct inode *inode)
 {
 	struct op_xattr *x;
 
-	list_for_each_entry (x, &inode->xattrs, inode_node)
+	list_for_each_entry (x, &inode->xattrs, inode_node) {
 		unlist(l, &x->op);
+		set_parked(l, &x->op, true);
+	}
 }
 
 static void unpark_xattrs_locked(struct oplist *l, struct inode *inode)
 {
 	struct op_xattr *x;
 
-	list_for_each_entry (x, &inode->xattrs, inode_node)
+	list_for_each_entry (x, &inode->xattrs, inode_node) {
+		set_parked(l, &x->op, false);
 		append(l, &x->op);
+	}
 }
 
 void log_inode_create(struct ns_change *ch, struct inode *inode)
@@ -456,7 +494,7 @@ struct op_xattr *op_xattr_new(struct inode *inode, const char *name,
 	if (len)
 		memcpy(op->value, value, len);
 	op->op.bytes += (u32)len;
-	cache_charge(inode->fs->cache, (s64)len);
+	charge(inode->fs, (s64)len);
 	return op;
 }
 
@@ -491,7 +529,9 @@ void log_xattr(struct ns_change *ch, struct inode *inode, struct op_xattr *op)
 	}
 	list_add_tail(&op->inode_node, &inode->xattrs);
 	add_records(inode, 1);
-	if (!inode->norow)
+	if (inode->norow)
+		set_parked(l, &op->op, true);
+	else
 		append(l, &op->op);
 	mutex_unlock(&l->lock);
 }

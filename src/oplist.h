@@ -53,6 +53,7 @@ struct op {
 	u64 epoch; /* it was begun in; frozen when <= frozen_epoch */
 	u32 bytes; /* charged */
 	u8 kind;
+	bool parked; /* of an inode without a row: in no list */
 };
 
 enum {
@@ -113,6 +114,8 @@ struct oplist {
 	u64 epoch; /* the open one; starts at 1 */
 	/* atomic: since the cut a commit point came of an atomic file in use */
 	bool points;
+	/* atomic: of all records, and of those that no commit will take */
+	u64 bytes, parked_bytes;
 	/* under lock */
 	u64 frozen_epoch; /* of the commit in flight, 0: none */
 };
@@ -122,6 +125,10 @@ void oplist_done(struct oplist *l);
 
 /* Records pending, frozen ones included. */
 u64 oplist_nr(struct oplist *l);
+/* What they take of memory. */
+u64 oplist_bytes(const struct oplist *l);
+/* What attributes of inodes without a row take: no commit sets that free. */
+u64 oplist_parked_bytes(const struct oplist *l);
 
 /*
  * One change of the namespace, from before the stop to behind it:

@@ -15,6 +15,10 @@
 
 #define XATTR_LIST_MAX 65536
 
+/* What attributes of nameless inodes may take in all: a share of the budget. */
+#define PARKED_SHARE 16
+#define PARKED_MIN ((u64)1 << 20)
+
 static bool has_prefix(const char *name, const char *prefix)
 {
 	size_t len = strlen(prefix);
@@ -217,6 +221,23 @@ static int check_flags(ssize_t old, int flags)
 	return 0;
 }
 
+/* Those of an inode without a row wait in memory, until it has one or is gone:
+ * no commit makes room for more. Context: rwsem held exclusive. */
+static int may_park(struct inode *inode, size_t size)
+{
+	struct oplist *l = &inode->fs->ops;
+	u64 budget = cache_get_knob(inode->fs->cache, KNOB_cache_size);
+	bool norow;
+
+	mutex_lock(&l->lock);
+	norow = inode->norow;
+	mutex_unlock(&l->lock);
+	if (!norow || oplist_parked_bytes(l) + size <=
+			      max(budget / PARKED_SHARE, PARKED_MIN))
+		return 0;
+	return -ENOSPC;
+}
+
 /* Context: rwsem held exclusive. @value NULL: remove. */
 static int change_locked(struct inode *inode, const char *name,
 			 const void *value, size_t size, int flags)
@@ -226,6 +247,8 @@ static int change_locked(struct inode *inode, const char *name,
 	int err;
 
 	err = check_flags(xattr_get_locked(inode, name, NULL, 0), flags);
+	if (!err && value)
+		err = may_park(inode, size);
 	if (err)
 		return err;
 	op = op_xattr_new(inode, name, value, size);

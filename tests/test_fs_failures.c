@@ -728,6 +728,88 @@ START_TEST(renames_in_all_directions_do_not_wait_for_each_other_for_ever)
 }
 END_TEST
 
+/* ---- large attributes ---- */
+
+static int set_large(u64 ino, unsigned nr)
+{
+	static char value[FS_XATTR_MAX];
+	char name[32];
+
+	(void)snprintf(name, sizeof(name), "user.%u", nr);
+	return fs_setxattr(t.fs, ino, name, value, sizeof(value), 0);
+}
+
+#define LARGE_MAX 256 /* of them are 16 MiB, four times the cache */
+
+/* The disk is slow: who sets them is asked to wait before they take more
+ * memory than there is. */
+START_TEST(attributes_wait_for_a_commit_before_they_fill_the_memory)
+{
+	unsigned nr = 0;
+	u64 ino;
+	int err;
+
+	t.impatient = true;
+	wal_gate_set();
+	test_fs_open(&t);
+	ino = test_create(&t, FS_ROOT_INO, "file", NULL);
+	wal_gate_shut();
+	while (err = set_large(ino, nr), !err && nr < LARGE_MAX)
+		nr++;
+	ck_assert_int_eq(err, -ERESTART);
+	ck_assert_uint_ge(nr, 8);
+	/* what makes room is let through */
+	ck_assert_int_eq(fs_removexattr(t.fs, ino, "user.0"), 0);
+	wal_gate_open(SQLITE_OK);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(set_large(ino, nr), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	test_fs_check_volume();
+	wal_gate_remove();
+}
+END_TEST
+
+/* Those of a file without a name are in no commit. */
+START_TEST(a_nameless_file_has_so_many_large_attributes_and_no_more)
+{
+	unsigned nr = 0;
+	struct stat st;
+	u64 fh, other;
+	int err;
+
+	test_fs_open(&t);
+	other = test_create(&t, FS_ROOT_INO, "other", NULL);
+	ck_assert_int_eq(fs_tmpfile(t.fs, FS_ROOT_INO, 0600, O_RDWR, &test_cred,
+				    1, &st, &fh),
+			 0);
+	while (err = set_large(st.st_ino, nr), !err && nr < LARGE_MAX)
+		nr++;
+	ck_assert_int_eq(err, -ENOSPC);
+	ck_assert_uint_ge(nr, 8);
+	/* others are none the worse for it, nor is the file once it has one */
+	ck_assert_int_eq(set_large(other, 0), 0);
+	ck_assert_int_eq(fs_link(t.fs, st.st_ino, FS_ROOT_INO, "name", &st), 0);
+	ck_assert_int_eq(set_large(st.st_ino, nr), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	fs_forget(t.fs, st.st_ino, 2);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+
+	/* what one had that is gone does not count */
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(fs_tmpfile(t.fs, FS_ROOT_INO, 0600, O_RDWR,
+					    &test_cred, 1, &st, &fh),
+				 0);
+		for (unsigned n = 0; n < nr; n++)
+			ck_assert_int_eq(set_large(st.st_ino, n), 0);
+		ck_assert_int_eq(set_large(st.st_ino, nr), -ENOSPC);
+		ck_assert_int_eq(fs_release(t.fs, fh), 0);
+		fs_forget(t.fs, st.st_ino, 1);
+	}
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	test_fs_check_volume();
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	TCase *tc;
@@ -762,6 +844,10 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_cache_that_is_too_small_is_refused);
 	tcase_add_test(
 		tc, late_writes_that_extend_a_file_do_not_cut_each_other_off);
+	tcase_add_test(
+		tc, attributes_wait_for_a_commit_before_they_fill_the_memory);
+	tcase_add_test(
+		tc, a_nameless_file_has_so_many_large_attributes_and_no_more);
 	tcase_add_test(
 		tc,
 		renames_in_all_directions_do_not_wait_for_each_other_for_ever);
