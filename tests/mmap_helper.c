@@ -266,6 +266,61 @@ static void do_hold(const char *name, u64 seed)
 #define RANDOM_MAX PAGES(40)
 #define RANDOM_STEPS 4000
 
+/* ---- one generation, or another ---- */
+
+#define GENERATION_PAGES 6000
+
+static void stamp(u64 *at, size_t page, u64 generation)
+{
+	at[page * (PAGE_SIZE / sizeof(u64))] = generation;
+}
+
+/*
+ * Give every page of FILE the generation @seed and sync it; then half of them
+ * the next one, handed over to the filesystem and not synced. Say so, and keep
+ * the mapping until stdin ends.
+ */
+static void do_generation(const char *name, u64 seed)
+{
+	int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	u64 *at;
+	char c;
+
+	CHECK(fd >= 0 && ftruncate(fd, PAGES(GENERATION_PAGES)) == 0);
+	at = (u64 *)map(fd, PAGES(GENERATION_PAGES), MAP_SHARED);
+	for (size_t i = 0; i < GENERATION_PAGES; i++)
+		stamp(at, i * 7919 % GENERATION_PAGES, seed);
+	CHECK(msync(at, PAGES(GENERATION_PAGES), MS_SYNC) == 0);
+
+	for (size_t i = 0; i < GENERATION_PAGES; i += 2)
+		stamp(at, i * 7919 % GENERATION_PAGES, seed + 1);
+	CHECK(sync_file_range(fd, 0, 0,
+			      SYNC_FILE_RANGE_WAIT_BEFORE |
+				      SYNC_FILE_RANGE_WRITE |
+				      SYNC_FILE_RANGE_WAIT_AFTER) == 0);
+	CHECK(write(STDOUT_FILENO, "half\n", 5) == 5);
+	while (read(STDIN_FILENO, &c, 1) > 0)
+		;
+}
+
+/* FILE is of the generation @seed, every page of it. */
+static void do_is_generation(const char *name, u64 seed)
+{
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	u64 found;
+
+	CHECK(fd >= 0);
+	for (size_t i = 0; i < GENERATION_PAGES; i++) {
+		CHECK(pread(fd, &found, sizeof(found), (off_t)PAGES(i)) ==
+		      sizeof(found));
+		if (found != seed)
+			fail("page %zu is of generation %" PRIu64
+			     ", not %" PRIu64,
+			     i, found, seed);
+	}
+	CHECK(close(fd) == 0);
+}
+
 struct model {
 	u64 rng;
 	int fd;
@@ -504,13 +559,21 @@ static const struct {
 	const char *what;
 	void (*fn)(const char *name, u64 seed);
 } table[] = {
-	{"shared", do_shared},	   {"private", do_private},
-	{"coherent", do_coherent}, {"grow", do_grow},
-	{"truncate", do_truncate}, {"outlive", do_outlive},
-	{"unlink", do_unlink},	   {"leave", do_leave},
-	{"left", do_left},	   {"hold", do_hold},
-	{"random", do_random},	   {"obey", do_obey},
+	{"shared", do_shared},
+	{"private", do_private},
+	{"coherent", do_coherent},
+	{"grow", do_grow},
+	{"truncate", do_truncate},
+	{"outlive", do_outlive},
+	{"unlink", do_unlink},
+	{"leave", do_leave},
+	{"left", do_left},
+	{"hold", do_hold},
+	{"random", do_random},
+	{"obey", do_obey},
 	{"sweep", do_sweep},
+	{"generation", do_generation},
+	{"is-generation", do_is_generation},
 };
 
 int main(int argc, char **argv)
