@@ -414,18 +414,19 @@ int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
 int fs_statfs(struct fs *fs, struct statvfs *ret)
 {
 	struct blocks_stat st;
-	u64 taken, nr_inodes;
+	u64 total, taken, nr_inodes;
 
 	volume_update_bound(fs->volume);
 	blocks_stat(fs->volume->blocks, &st);
 	/* parked blocks are among the used ones */
-	taken = min(st.used + st.reserved, st.total);
+	total = st.total - st.missing;
+	taken = min(st.used + st.reserved, total);
 	nr_inodes = __atomic_load_n(&fs->volume->nr_inodes, __ATOMIC_RELAXED);
 
 	memset(ret, 0, sizeof(*ret));
 	ret->f_bsize = ret->f_frsize = PAGE_SIZE;
-	ret->f_blocks = st.total;
-	ret->f_bfree = st.total - taken;
+	ret->f_blocks = total;
+	ret->f_bfree = total - taken;
 	ret->f_bavail = ret->f_bfree > st.kept ? ret->f_bfree - st.kept : 0;
 	/* inodes are rows: there are as many as there is room for */
 	ret->f_ffree = ret->f_favail = 1u << 30;

@@ -24,9 +24,12 @@ struct bdev_operations {
 	int (*write)(struct bdev *b, u64 block, u32 nr, void *const *pages);
 	/* Everything written before the call is durable. */
 	int (*flush)(struct bdev *b);
-	/* The content of the range is no longer needed. May do nothing. */
+	/* The content of the range is no longer needed: give its room back.
+	 * To the end or behind it, the device becomes smaller. */
 	int (*discard)(struct bdev *b, u64 block, u64 nr);
 	int (*size)(struct bdev *b, u64 *ret_blocks);
+	/* How many the host has given room to: fewer where there are holes. */
+	int (*held)(struct bdev *b, u64 *ret_blocks);
 	/* Make room up to @blocks in all. */
 	int (*grow)(struct bdev *b, u64 blocks);
 	void (*close)(struct bdev *b);
@@ -51,6 +54,7 @@ enum {
 	BDEV_FAULT_WRITE = 2,
 	BDEV_FAULT_FLUSH = 4,
 	BDEV_FAULT_GROW = 8,
+	BDEV_FAULT_DISCARD = 16,
 };
 int bdev_fault_wrap(struct bdev *lower, struct bdev **ret_bdev);
 void bdev_fault_arm(struct bdev *b, unsigned mask, u64 nth, int err,

@@ -79,8 +79,9 @@ static int fault_flush(struct bdev *b)
 static int fault_discard(struct bdev *b, u64 block, u64 nr)
 {
 	struct bdev *lower = fault_of(b)->lower;
+	int err = fault_hit(b, BDEV_FAULT_DISCARD);
 
-	return lower->ops->discard(lower, block, nr);
+	return err ? err : lower->ops->discard(lower, block, nr);
 }
 
 static int fault_size(struct bdev *b, u64 *ret_blocks)
@@ -88,6 +89,13 @@ static int fault_size(struct bdev *b, u64 *ret_blocks)
 	struct bdev *lower = fault_of(b)->lower;
 
 	return lower->ops->size(lower, ret_blocks);
+}
+
+static int fault_held(struct bdev *b, u64 *ret_blocks)
+{
+	struct bdev *lower = fault_of(b)->lower;
+
+	return lower->ops->held(lower, ret_blocks);
 }
 
 static int fault_grow(struct bdev *b, u64 blocks)
@@ -114,6 +122,7 @@ static const struct bdev_operations fault_operations = {
 	.flush = fault_flush,
 	.discard = fault_discard,
 	.size = fault_size,
+	.held = fault_held,
 	.grow = fault_grow,
 	.close = fault_close,
 };

@@ -183,7 +183,19 @@ static int file_discard(struct bdev *b, u64 block, u64 nr)
 									: 0;
 	if (fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		      (off_t)(block * PAGE_SIZE), (off_t)(nr * PAGE_SIZE)) < 0)
-		return errno == EOPNOTSUPP ? 0 : -errno;
+		return -errno;
+	return 0;
+}
+
+/* The host counts what it needs itself to find the blocks as well. */
+static int file_held(struct bdev *b, u64 *ret_blocks)
+{
+	struct stat st;
+
+	if (fstat(file_of(b)->fd, &st) < 0)
+		return -errno;
+	*ret_blocks = min((u64)st.st_blocks / (PAGE_SIZE / 512),
+			  (u64)st.st_size / PAGE_SIZE);
 	return 0;
 }
 
@@ -224,6 +236,7 @@ static const struct bdev_operations file_operations = {
 	.flush = file_flush,
 	.discard = file_discard,
 	.size = file_size,
+	.held = file_held,
 	.grow = file_grow,
 	.close = file_close,
 };

@@ -65,11 +65,12 @@ struct blocks {
 	u64 nr_free;
 	u64 nr_reserved;
 	u64 nr_deferred;
-	bool leaked;   /* a block stays used for want of memory */
-	u64 cursor;    /* where the last allocation ended */
-	u64 spread;    /* allocation stays below it while there is room */
-	s64 charged;   /* bytes of memory told to the callback */
-	s64 uncharged; /* and those to be told when the lock is dropped */
+	u64 nr_missing; /* free here, but the host has no room for them */
+	bool leaked;	/* a block stays used for want of memory */
+	u64 cursor;	/* where the last allocation ended */
+	u64 spread;	/* allocation stays below it while there is room */
+	s64 charged;	/* bytes of memory told to the callback */
+	s64 uncharged;	/* and those to be told when the lock is dropped */
 
 	struct parked *parked;
 	size_t nr_waiting;
@@ -607,13 +608,18 @@ static u64 nr_kept(const struct blocks *b)
 	return b->nr / 100;
 }
 
+/* What of the free blocks is not for reservations to come. */
+static u64 nr_held(const struct blocks *b)
+{
+	return b->nr_missing + b->nr_reserved + nr_kept(b);
+}
+
 int blocks_reserve(struct blocks *b, u64 nr)
 {
 	int err = -ENOSPC;
 
 	mutex_lock(&b->lock);
-	if (b->nr_free >= nr &&
-	    b->nr_free - nr >= b->nr_reserved + nr_kept(b)) {
+	if (b->nr_free >= nr && b->nr_free - nr >= nr_held(b)) {
 		b->nr_reserved += nr;
 		err = 0;
 	}
@@ -626,6 +632,13 @@ void blocks_unreserve(struct blocks *b, u64 nr)
 	mutex_lock(&b->lock);
 	assert(b->nr_reserved >= nr);
 	b->nr_reserved -= nr;
+	mutex_unlock(&b->lock);
+}
+
+void blocks_set_missing(struct blocks *b, u64 nr)
+{
+	mutex_lock(&b->lock);
+	b->nr_missing = nr;
 	mutex_unlock(&b->lock);
 }
 
@@ -667,6 +680,7 @@ void blocks_stat(struct blocks *b, struct blocks_stat *ret)
 	ret->reserved = b->nr_reserved;
 	ret->deferred = b->nr_deferred;
 	ret->kept = nr_kept(b);
+	ret->missing = b->nr_missing;
 	ret->end = last_used(b);
 	ret->spread = b->spread;
 	mutex_unlock(&b->lock);
@@ -787,6 +801,40 @@ bool blocks_next_used(struct blocks *b, u64 from, u64 *ret_start, u64 *ret_nr)
 	*ret_start = start;
 	*ret_nr = end - start;
 	return true;
+}
+
+bool blocks_take_free(struct blocks *b, u64 from, u64 end, u32 max,
+		      u64 *ret_start, u32 *ret_nr)
+{
+	u64 start, room, nr = 0;
+
+	mutex_lock(&b->lock);
+	end = min(end, b->nr);
+	start = find_block(b, from, false);
+	/* half of it, for who reserves meanwhile */
+	room = b->nr_free - min(b->nr_free, nr_held(b));
+	room /= 2;
+	if (start < end) {
+		nr = min(find_block(b, start, true), end) - start;
+		nr = min(min(nr, room), (u64)min(max, group_part(start, max)));
+	}
+	if (nr && group_set(b, start >> GROUP_SHIFT,
+			    (u32)(start & (GROUP_BLOCKS - 1)), (u32)nr, true))
+		nr = 0;
+	blocks_unlock(b);
+	if (!nr)
+		return false;
+	*ret_start = start;
+	*ret_nr = (u32)nr;
+	return true;
+}
+
+void blocks_pull_in(struct blocks *b)
+{
+	mutex_lock(&b->lock);
+	b->spread = max(last_used(b), (u64)1);
+	b->cursor = 1;
+	mutex_unlock(&b->lock);
 }
 
 bool blocks_leaked(struct blocks *b)

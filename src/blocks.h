@@ -60,13 +60,32 @@ void blocks_read_leave(struct blocks *b, u32 token);
 
 struct blocks_stat {
 	u64 total, used, reserved, deferred, kept;
-	u64 end;    /* one past the last used block */
-	u64 spread; /* allocation stays below it while there is room */
+	u64 missing; /* of the total: see blocks_set_missing() */
+	u64 end;     /* one past the last used block */
+	u64 spread;  /* allocation stays below it while there is room */
 };
 void blocks_stat(struct blocks *b, struct blocks_stat *ret);
 
 /* Raise or lower the bound. Return: 0 or -ENOSPC (used blocks behind it). */
 int blocks_resize(struct blocks *b, u64 nr);
+
+/*
+ * The host has no room for @nr of the free blocks: they count neither as free
+ * nor among the total, and are not promised to anybody.
+ */
+void blocks_set_missing(struct blocks *b, u64 nr);
+
+/*
+ * Take a run of free blocks within [from, end) out of the allocator, at most
+ * @max of them and never so many that reservations could come to want; give it
+ * back with blocks_free(). For who has the host forget what they hold.
+ * Return: is there one?
+ */
+bool blocks_take_free(struct blocks *b, u64 from, u64 end, u32 max,
+		      u64 *ret_start, u32 *ret_nr);
+/* Let allocation begin anew at the front, and spread from the last used block
+ * on. */
+void blocks_pull_in(struct blocks *b);
 
 /* The first used run at or behind @from, but for block 0. Return: is there
  * one? Runs of one loop are those of the map if nothing changes meanwhile. */

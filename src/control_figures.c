@@ -65,7 +65,7 @@ static void control_stat(struct control *c, struct volume *v, u64 nr_slots,
 		.cache_size_bytes =
 			cache_get_knob(fs_cache(c->fs), KNOB_cache_size),
 		.swap_total_bytes = swap_total_bytes(c, nr_slots),
-		.nr_blocks = blocks.total,
+		.nr_blocks = blocks.total - blocks.missing,
 		.nr_blocks_used = blocks.used,
 		.nr_blocks_reserved = blocks.reserved,
 		.nr_blocks_deferred = blocks.deferred,

@@ -195,6 +195,7 @@ int control_inode_rmap(struct control *c, u64 ino, struct strbuf *sb);
 /* ---- vm/ (control_vm.c) ---- */
 enum {
 	VM_COMMIT_SECS = KNOB_NR,
+	VM_COMPACT,
 	VM_DROP_CACHES,
 	VM_SYNC,
 	VM_NR,

@@ -34,6 +34,7 @@ static const struct vm_file {
 	CACHE_KNOBS(X)
 #undef X
 		[VM_COMMIT_SECS] = {"commit_secs", "s"},
+	[VM_COMPACT] = {"compact", NULL},
 	[VM_DROP_CACHES] = {"drop_caches", NULL},
 	[VM_SYNC] = {"sync", NULL},
 };
@@ -98,6 +99,30 @@ static int drop(struct control *c, u64 ino)
 	return fs_drop(c->fs, ino);
 }
 
+static bool is_stopping(struct control *c)
+{
+	bool stopping;
+
+	mutex_lock(&c->lock);
+	stopping = c->stopping;
+	mutex_unlock(&c->lock);
+	return stopping;
+}
+
+/* It can take long, and unmounting does not wait for all of it. */
+static int compact(struct control *c)
+{
+	u64 from = 0;
+	int more;
+
+	do {
+		if (is_stopping(c))
+			return -EINTR;
+		more = fs_compact_some(c->fs, &from);
+	} while (more > 0);
+	return more;
+}
+
 static int carry_out(struct control *c, u32 which, u64 value)
 {
 	if (which < KNOB_NR)
@@ -106,6 +131,8 @@ static int carry_out(struct control *c, u32 which, u64 value)
 		fs_set_commit_secs(c->fs, (u32)value);
 		return 0;
 	}
+	if (which == VM_COMPACT)
+		return compact(c);
 	assert(which == VM_DROP_CACHES);
 	return drop(c, value);
 }
@@ -113,7 +140,7 @@ static int carry_out(struct control *c, u32 which, u64 value)
 static bool may_take_long(u32 which)
 {
 	return which == KNOB_cache_size || which == KNOB_swap_size ||
-	       which == VM_DROP_CACHES;
+	       which == VM_COMPACT || which == VM_DROP_CACHES;
 }
 
 /* ---- the worker ---- */

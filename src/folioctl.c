@@ -10,9 +10,10 @@
 #include "folioctl.h"
 
 static const struct command *const commands[] = {
-	&command_create, &command_check,  &command_info,  &command_stat,
-	&command_sync,	 &command_commit, &command_drop,  &command_maps,
-	&command_pages,	 &command_pin,	  &command_unpin, &command_set,
+	&command_create, &command_check,  &command_info, &command_stat,
+	&command_sync,	 &command_commit, &command_drop, &command_compact,
+	&command_maps,	 &command_pages,  &command_pin,	 &command_unpin,
+	&command_set,
 };
 
 const char *program = "folioctl";

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * folioctl: one program for what is done to volumes (create, check, info) and
- * to mounts (stat, sync, commit, drop, set, info). A command is a function in a file
- * of its own, src/folioctl_*.c; it gets the words behind its name, takes
+ * to mounts (stat, sync, commit, drop, set, info). A command is a function in a
+ * file of its own, src/folioctl_*.c; it gets the words behind its name, takes
  * options anywhere among them, and returns an exit status.
  *
  * Mounts are reached through the control files alone, so that nothing here
@@ -34,7 +34,8 @@ struct command {
 
 extern const struct command command_create, command_check, command_info,
 	command_maps, command_pages, command_pin, command_unpin, command_stat,
-	command_sync, command_commit, command_drop, command_set;
+	command_sync, command_commit, command_drop, command_set,
+	command_compact;
 
 /* The programs of other names: mkfs.foliofs, fsck.foliofs. */
 int mkfs_main(int argc, char **argv);
@@ -66,8 +67,8 @@ int command_option(const struct command *cmd, int argc, char **argv,
 		   int *ret_status);
 
 /*
- * All options of a command that has none of its own but --json, or with @ret_json
- * NULL none at all. Return: -1, or COMMAND_DONE as above.
+ * All options of a command that has none of its own but --json, or with
+ * @ret_json NULL none at all. Return: -1, or COMMAND_DONE as above.
  */
 int command_options(const struct command *cmd, int argc, char **argv,
 		    bool *ret_json, int *ret_status);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* folioctl sync, drop, set: what is steered through MOUNT/.foliofs/vm. */
+/* folioctl sync, compact, drop, set: what is steered through MOUNT/.foliofs/vm.
+ */
 #include "config.h"
 
 #include <dirent.h>
@@ -80,6 +81,43 @@ const struct command command_sync = {
 	.args = "MOUNT...",
 	.summary = "commit everything, and wait for it",
 	.run = run_sync,
+};
+
+/* ---- compact ---- */
+
+static int compact_mount(const char *mount)
+{
+	int dirfd = mount_open(mount);
+	int err;
+
+	if (dirfd < 0)
+		return EXIT_ERROR;
+	err = mount_write(dirfd, "vm/compact", "1\n");
+	(void)close(dirfd);
+	if (err)
+		return complain("%s: compact: %s", mount, strerror(-err));
+	return EXIT_OK;
+}
+
+static int run_compact(const struct command *cmd, int argc, char **argv)
+{
+	int status = EXIT_OK;
+
+	if (command_option(cmd, argc, argv, ":h", NULL, &status) ==
+	    COMMAND_DONE)
+		return status;
+	if (optind == argc)
+		return complain_usage(cmd, "a mountpoint is wanted");
+	for (int i = optind; i < argc; i++)
+		status = max(status, compact_mount(argv[i]));
+	return status;
+}
+
+const struct command command_compact = {
+	.name = "compact",
+	.args = "MOUNT...",
+	.summary = "give the volume's free space back to the disk",
+	.run = run_compact,
 };
 
 /* ---- drop ---- */
@@ -197,6 +235,7 @@ static int set_knob(int dirfd, const struct command *cmd, const char *word)
 static int is_knob(const struct dirent *d)
 {
 	return d->d_name[0] != '.' && strcmp(d->d_name, "sync") != 0 &&
+	       strcmp(d->d_name, "compact") != 0 &&
 	       strcmp(d->d_name, "drop_caches") != 0;
 }
 

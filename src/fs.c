@@ -232,6 +232,15 @@ int fs_close(struct fs *fs)
 	return fs ? fs_free(fs) : 0;
 }
 
+int fs_compact_some(struct fs *fs, u64 *from)
+{
+	if (fs_readonly(fs))
+		return -EROFS;
+	if (!*from)
+		committer_wait(&fs->committer, mono_ns() + WAIT_NS);
+	return volume_compact_some(fs->volume, from);
+}
+
 /* ---- committing ---- */
 
 enum need {

@@ -344,6 +344,12 @@ int fs_looked_up(struct fs *fs, u64 **ret, size_t *ret_nr);
 size_t fs_mappers(struct fs *fs, u64 ino, u64 first, u64 last, u32 *pids,
 		  size_t nr, size_t max);
 
+/* Make a commit that is not asked for by anybody, so that what it frees is
+ * free, and wait for it, a bounded time; then volume_compact_some() until it
+ * says that there is no more. *from is 0 at first. Return: 1: go on; 0, -errno.
+ */
+int fs_compact_some(struct fs *fs, u64 *from);
+
 /* Drop clean pages of a file, or of all when @ino is 0. */
 int fs_drop(struct fs *fs, u64 ino);
 

@@ -32,6 +32,8 @@ struct data_header {
 static const char data_magic[16] = "foliofs data 01";
 
 #define BOUND_AGE_NS NSEC_PER_SEC
+/* So many blocks are out of reach at a time while their room is given back. */
+#define COMPACT_BLOCKS 8192
 /* How often to look whether a holder that is ending has let go. */
 #define ENDING_TRY_MS 50
 
@@ -540,12 +542,15 @@ int volume_open_files(const char *path, const struct volume_options *opt,
 
 /* ---- space ---- */
 
-/* Blocks that `data` can have: its own, and what the host has free. */
+/* Blocks that can have content: those that the host has given `data`, whose
+ * holes are not among them, and what it has free. */
 static u64 host_bound(const struct volume *v)
 {
 	struct statvfs st;
-	u64 bound = load(&v->data_blocks);
+	u64 bound;
 
+	if (v->data->ops->held(v->data, &bound))
+		bound = load(&v->data_blocks);
 	if (fstatvfs(v->dirfd, &st) == 0)
 		bound += (u64)st.f_bavail * (st.f_frsize / 512) /
 			 (PAGE_SIZE / 512);
@@ -556,11 +561,14 @@ void volume_update_bound(struct volume *v)
 {
 	struct blocks_stat st;
 	u64 bound = host_bound(v);
+	u64 nr;
 
 	store(&v->bound_when_ns, now_ns(CLOCK_MONOTONIC));
 	blocks_stat(v->blocks, &st);
+	nr = max(max(bound, load(&v->data_blocks)), st.end);
 	/* If an allocation comes in between, the next time will do. */
-	(void)blocks_resize(v->blocks, max(bound, st.end));
+	if (!blocks_resize(v->blocks, nr))
+		blocks_set_missing(v->blocks, nr - bound);
 }
 
 int volume_reserve(struct volume *v, u64 nr)
@@ -602,6 +610,34 @@ static int ensure_size(struct volume *v, u64 end)
 		err = grow_to(v, end);
 	mutex_unlock(&v->grow_lock);
 	return err;
+}
+
+/*
+ * Behind the last block of `data` is what a discard may not reach, as it would
+ * become smaller under those who write there.
+ */
+int volume_compact_some(struct volume *v, u64 *from)
+{
+	u64 size = load(&v->data_blocks);
+	u64 start;
+	u32 nr;
+	int err;
+
+	if (v->readonly)
+		return -EROFS;
+	if (!size || !blocks_take_free(v->blocks, *from, size - 1,
+				       COMPACT_BLOCKS, &start, &nr)) {
+		blocks_pull_in(v->blocks);
+		volume_update_bound(v);
+		return 0;
+	}
+	err = v->data->ops->discard(v->data, start, nr);
+	blocks_free(v->blocks, start, nr);
+	if (err)
+		return err;
+	count(&v->count.data_discarded_blocks, nr);
+	*from = start + nr;
+	return 1;
 }
 
 /* ---- mounting ---- */
@@ -657,8 +693,8 @@ static int new_map(struct volume *v, const struct volume_options *opt)
 {
 	blocks_free_all(v->blocks);
 	v->blocks = NULL;
-	return blocks_new(max(host_bound(v), (u64)2), opt->charge,
-			  opt->charge_arg, &v->blocks);
+	return blocks_new(max(max(host_bound(v), v->data_blocks), (u64)2),
+			  opt->charge, opt->charge_arg, &v->blocks);
 }
 
 static int build_map(struct volume *v, const struct volume_options *opt,

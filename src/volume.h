@@ -22,6 +22,8 @@
 	X(data_write_blocks, "blocks written to the data file")      \
 	X(data_flushes, "flushes of the data file")                  \
 	X(data_flush_errors, "flushes of the data file that failed") \
+	X(data_discarded_blocks,                                     \
+	  "blocks of the data file whose room was given back")       \
 	X(checksum_errors, "blocks whose checksum was wrong")
 
 struct volume_counters {
@@ -114,6 +116,15 @@ extern const struct swap_operations volume_swap_ops;
 int volume_reserve(struct volume *v, u64 nr);
 /* Ask the host, and set the bound of the block map: for statfs. */
 void volume_update_bound(struct volume *v);
+
+/*
+ * Give the host back the room of a run of free blocks of `data`, the first at
+ * or behind *from, which is moved on; begin with 0. Others work on meanwhile,
+ * with all blocks but those. Context: may take long, no locks held.
+ * Return: 1, 0: none was left (allocation stays close to the front from now
+ * on), -EROFS, -EOPNOTSUPP (the host cannot) and other errors of the host.
+ */
+int volume_compact_some(struct volume *v, u64 *from);
 
 /*
  * Make all data written before the call durable.

@@ -194,6 +194,15 @@ int fs_drop(struct fs *fs, u64 ino)
 	return fake.drop_err;
 }
 
+int fs_compact_some(struct fs *fs, u64 *from)
+{
+	if (fake.compact_err)
+		return fake.compact_err;
+	*from += 10;
+	note("compact");
+	return ++fake.nr_compacts % 3 != 0;
+}
+
 /* The unmapper is linked, but there is none. */
 int fs_take_begin(struct fs *fs, u64 ino)
 {

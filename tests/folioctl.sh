@@ -61,7 +61,7 @@ one_line()
 
 t_help()
 {
-	for _c in create check info stat sync drop set; do
+	for _c in create check info stat sync compact drop set; do
 		exits 0 "$ctl" --help
 		says 1 "^  $_c "
 		exits 0 "$ctl" $_c --help
@@ -78,7 +78,7 @@ t_usage()
 	exits 2 "$ctl"
 	exits 2 "$ctl" frobnicate
 	says 2 'unknown command: frobnicate'
-	for _c in create check info stat sync drop set; do
+	for _c in create check info stat sync compact drop set; do
 		exits 2 "$ctl" $_c
 		says 2 'is wanted'
 		exits 2 "$ctl" $_c --frobnicate x
@@ -187,7 +187,7 @@ t_nothing()
 		exits 1 "$ctl" $_c "$tmp"
 		one_line 2
 	done
-	for _c in stat sync drop set; do
+	for _c in stat sync compact drop set; do
 		exits 1 "$ctl" $_c "$tmp/nothing"
 		says 2 'No such file'
 		exits 1 "$ctl" $_c "$tmp"

@@ -336,6 +336,39 @@ t_read_only_medium()
 }
 run 'a volume on a read-only medium is mounted and read' t_read_only_medium
 
+# ---- room on the disk
+
+held()
+{
+	echo $(($(stat -c %b "$VOL/data") / 2))
+}
+
+t_compact()
+{
+	"$FOLIOCTL" compact "$MNT" 2>"$TMP/why" || {
+		grep -q 'not supported' "$TMP/why" && skip 'no holes here'
+		fail "$(cat "$TMP/why")"
+	}
+	for i in 1 2 3; do
+		head -c 16M /dev/urandom >"$MNT/c$i"
+		"$FOLIOCTL" sync "$MNT"
+	done
+	sum=$(cksum <"$MNT/c3")
+	before=$(held)
+	rm "$MNT/c1" "$MNT/c2"
+	"$FOLIOCTL" compact "$MNT"
+	at_most "$(held)" $((before - 2 * 16384)) 'held by the volume, kB'
+	"$FOLIOCTL" drop "$MNT" "$MNT/c3"
+	is "$(cksum <"$MNT/c3")" "$sum" 'what stayed'
+	at_least "$(vmstat data_discarded_blocks)" 8192 'blocks given back'
+	volume_umount
+	volume_check
+	volume_mount -o "cache_size=64M,$others"
+	is "$(cksum <"$MNT/c3")" "$sum" 'after a remount'
+	rm "$MNT/c3"
+}
+run 'compact gives what is free between files back to the disk' t_compact
+
 # ---- many names
 
 t_many_names()

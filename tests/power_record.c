@@ -300,6 +300,13 @@ static int record_size(struct bdev *b, u64 *ret_blocks)
 	return lower->ops->size(lower, ret_blocks);
 }
 
+static int record_held(struct bdev *b, u64 *ret_blocks)
+{
+	struct bdev *lower = record_of(b)->lower;
+
+	return lower->ops->held(lower, ret_blocks);
+}
+
 static int record_grow(struct bdev *b, u64 blocks)
 {
 	struct bdev_record *r = record_of(b);
@@ -324,6 +331,7 @@ static const struct bdev_operations record_operations = {
 	.flush = record_flush,
 	.discard = record_discard,
 	.size = record_size,
+	.held = record_held,
 	.grow = record_grow,
 	.close = record_close,
 };

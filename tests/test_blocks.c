@@ -524,6 +524,60 @@ START_TEST(without_memory_an_allocation_fails_and_a_free_leaves_blocks_used)
 }
 END_TEST
 
+START_TEST(what_the_host_lacks_is_not_promised)
+{
+	struct blocks *b = make(1000); /* 999 free, 10 kept */
+
+	blocks_set_missing(b, 900);
+	ck_assert_uint_eq(stat_of(b).missing, 900);
+	ck_assert_uint_eq(stat_of(b).total, 1000);
+	ck_assert_int_eq(blocks_reserve(b, 90), -ENOSPC);
+	ck_assert_int_eq(blocks_reserve(b, 89), 0);
+	blocks_unreserve(b, 89);
+	blocks_set_missing(b, 2000);
+	ck_assert_int_eq(blocks_reserve(b, 1), -ENOSPC);
+	blocks_set_missing(b, 0);
+	ck_assert_int_eq(blocks_reserve(b, 989), 0);
+	blocks_unreserve(b, 989);
+	done(b);
+}
+END_TEST
+
+START_TEST(free_runs_are_taken_and_given_back)
+{
+	struct blocks *b = make(1000);
+	u64 start = 0;
+	u32 nr = 0;
+
+	ck_assert_int_eq(blocks_mark_used(b, 5, 10, false), 0);
+	ck_assert(blocks_take_free(b, 0, 1000, 100, &start, &nr));
+	ck_assert(start == 1 && nr == 4);
+	ck_assert(blocks_take_free(b, start + nr, 20, 100, &start, &nr));
+	ck_assert(start == 15 && nr == 5);
+	ck_assert(!blocks_take_free(b, 20, 20, 100, &start, &nr));
+	ck_assert(blocks_take_free(b, 20, 1000, 100, &start, &nr));
+	ck_assert(start == 20 && nr == 100);
+	ck_assert_uint_eq(stat_of(b).used, 1 + 10 + 4 + 5 + 100);
+	blocks_free(b, 20, 100);
+	blocks_free(b, 15, 5);
+	blocks_free(b, 1, 4);
+
+	/* of what is not promised, half at most */
+	ck_assert_int_eq(blocks_reserve(b, 969), 0);
+	ck_assert(blocks_take_free(b, 20, 1000, 100, &start, &nr));
+	ck_assert_uint_eq(nr, 5);
+	ck_assert_int_eq(blocks_reserve(b, 5), 0);
+	blocks_free(b, start, nr);
+	ck_assert_int_eq(blocks_reserve(b, 5), 0);
+	ck_assert(!blocks_take_free(b, 20, 1000, 100, &start, &nr));
+	blocks_unreserve(b, 979);
+
+	blocks_pull_in(b);
+	ck_assert_uint_eq(stat_of(b).spread, 15);
+	done(b);
+}
+END_TEST
+
 START_TEST(memory_follows_partly_used_groups)
 {
 	struct blocks *b = make(100 * 32768);
@@ -635,6 +689,8 @@ Suite *test_suite(void)
 	tcase_add_test(
 		tc,
 		without_memory_an_allocation_fails_and_a_free_leaves_blocks_used);
+	tcase_add_test(tc, what_the_host_lacks_is_not_promised);
+	tcase_add_test(tc, free_runs_are_taken_and_given_back);
 	tcase_add_test(tc, memory_follows_partly_used_groups);
 	tcase_add_test(tc, threads_share_a_map);
 #ifdef FOLIO_DEBUG

@@ -755,7 +755,7 @@ START_TEST(every_entry_is_found_under_its_id_and_ids_are_unique)
 	fake_add_file(((u64)1 << 56) - 1, 0, "/g");
 	nr = check_dir(CONTROL_INO, seen, 0);
 	/* texts, inode, vm, knobs, commit_secs, two triggers, inodes */
-	ck_assert_int_eq(nr, CONTROL_TEXT_NR + 2 + KNOB_NR + 3 + 3 * 6);
+	ck_assert_int_eq(nr, CONTROL_TEXT_NR + 2 + KNOB_NR + 4 + 3 * 6);
 }
 END_TEST
 
@@ -826,7 +826,7 @@ static const struct {
 	{"", "VMSTAT"},
 	{"", ".foliofs"},
 	{"vm", "vmstat"},
-	{"vm", "compact"},
+	{"vm", "compacts"},
 	{"inode", "3"},
 	{"inode", "02"},
 	{"inode", "+2"},
@@ -997,6 +997,7 @@ static const char *const knobs[] = {
 	CACHE_KNOBS(X)
 #undef X
 		"vm/commit_secs",
+	"vm/compact",
 	"vm/drop_caches",
 	"vm/sync",
 	"inode/2/drop_caches",
@@ -1103,6 +1104,12 @@ START_TEST(triggers_do_what_they_say_and_answer_with_its_error)
 	ck_assert_int_eq(write_at("vm/drop_caches", "1"), -ENOMEM);
 	ck_assert_int_eq(fake.nr_drops, 3);
 	ck_assert_str_eq(read_at("vm/drop_caches"), "0\n");
+	/* on and on until there is no more */
+	ck_assert_int_eq(write_at("vm/compact", "1"), 0);
+	ck_assert_int_eq(fake.nr_compacts, 3);
+	fake.compact_err = -EOPNOTSUPP;
+	ck_assert_int_eq(write_at("vm/compact", "1"), -EOPNOTSUPP);
+	ck_assert_str_eq(read_at("vm/compact"), "0\n");
 }
 END_TEST
 
