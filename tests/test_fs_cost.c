@@ -292,7 +292,9 @@ static void make_fs(void)
 {
 	tmpdir_make();
 	test_fs_init(&t);
-	t.cache_size = 16u << 20;
+	/* what a test writes is less than what would be written out before
+	 * somebody asks for it */
+	t.cache_size = 64u << 20;
 	test_fs_open(&t);
 }
 
