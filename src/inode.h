@@ -94,6 +94,7 @@ struct inode {
 	u64 left_out;	   /* epoch of the last commit that failed to take it
 			      whole; 0: it was taken since */
 	int left_out_err;  /* ... and why */
+	u64 content_epoch; /* of the last commit that took it */
 	s64 cut_mtime, cut_ctime;
 	u64 cut_size;
 	u64 csize;	     /* committed size */

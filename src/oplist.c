@@ -256,6 +256,8 @@ static void log_inode_what(struct ns_change *ch, struct inode *inode, u32 what)
 	if (!inode->norow) {
 		op = open_record_locked(l, inode, take_spare(ch));
 		op->what |= what;
+		/* it may have waited: now it is of this epoch */
+		op->op.epoch = l->epoch;
 		op_inode_fill(op, inode);
 		trim_spare(ch);
 	}

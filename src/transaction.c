@@ -247,14 +247,17 @@ static void row_from_op(const struct op_inode *op, struct inode_row *row)
 }
 
 /* Did the cut find uncommitted content, be it in this commit or not? Its size
- * and times then go with it and not with the record. */
-static bool content_was_dirty(struct transaction *t, struct inode *inode)
+ * and times then go with it and not with the record. Nor do they if they went
+ * with it before, while the record had to wait. */
+static bool content_was_dirty(struct transaction *t, const struct op_inode *op)
 {
+	struct inode *inode = op->inode;
 	bool dirty;
 
 	mutex_lock(&inode->lock);
 	dirty = inode->committing == t->epoch ||
-		(inode->dirty_epoch && inode->dirty_epoch <= t->epoch);
+		(inode->dirty_epoch && inode->dirty_epoch <= t->epoch) ||
+		inode->content_epoch >= op->op.epoch;
 	mutex_unlock(&inode->lock);
 	return dirty;
 }
@@ -266,7 +269,7 @@ static int replay_create(struct transaction *t, const struct op_inode *op,
 	const char *target = op->inode->target;
 	int err;
 
-	if (content_was_dirty(t, op->inode))
+	if (content_was_dirty(t, op))
 		row->mtime = row->ctime = row->btime;
 	err = meta_inode_put(m, row);
 	if (!err && target)
@@ -298,7 +301,7 @@ static int replay_inode(struct transaction *t, const struct op_inode *op)
 	row_from_op(op, &row);
 	if (op->what & OP_INODE_CREATE)
 		err = replay_create(t, op, &row);
-	else if (content_was_dirty(t, op->inode))
+	else if (content_was_dirty(t, op))
 		err = meta_inode_put_attr(m, &row);
 	else
 		err = meta_inode_put(m, &row);
@@ -710,6 +713,7 @@ static void file_committed(struct transaction *t, struct inode *inode)
 	inode->csize = inode->cut_size;
 	if (inode->nr_blocks >= 0)
 		inode->nr_blocks += inode->cut_pages;
+	inode->content_epoch = t->epoch;
 	inode->content_commits++;
 	inode->left_out = 0;
 	if (!inode->dirty_epoch)

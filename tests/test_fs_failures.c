@@ -276,6 +276,46 @@ START_TEST(a_name_is_never_committed_without_what_it_was_given_to)
 }
 END_TEST
 
+/* What waited is older than the content that did not. */
+START_TEST(a_record_that_waited_does_not_set_back_the_times_of_content)
+{
+	struct stat attr = {.st_mode = 0600, .st_mtim.tv_sec = 1000}, a, b;
+	u64 bad, fh, other, ino;
+
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "name", NULL);
+	ino = test_create(&t, FS_ROOT_INO, "other", &other);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	bad = make_bad(0, &fh);
+	write_pages(fh, 1);
+	lose_page(bad, 0);
+	give_the_name(0, bad);
+
+	ck_assert_int_eq(
+		fs_setattr(t.fs, ino, 0, &attr, FS_SET_MODE | FS_SET_MTIME, &a),
+		0);
+	test_write(&t, other, 0, "content", 7);
+	ck_assert_int_eq(fs_sync_wait(t.fs), -EIO);
+	if (_i) {
+		attr.st_mtim.tv_sec = 2000;
+		ck_assert_int_eq(
+			fs_setattr(t.fs, ino, 0, &attr, FS_SET_MTIME, &a), 0);
+	}
+	write_pages(fh, 1);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	test_stat(&t, ino, &a);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, other), 0);
+	test_fs_reopen(&t);
+	test_stat(&t, ino, &b);
+	ck_assert_int_eq(a.st_mtim.tv_sec, b.st_mtim.tv_sec);
+	ck_assert_int_eq(a.st_mtim.tv_nsec, b.st_mtim.tv_nsec);
+	ck_assert_int_eq(a.st_ctim.tv_sec, b.st_ctim.tv_sec);
+	ck_assert_int_eq(a.st_ctim.tv_nsec, b.st_ctim.tv_nsec);
+	ck_assert_uint_eq(b.st_mode, S_IFREG | 0600);
+}
+END_TEST
+
 /* ---- commits that fail ---- */
 
 static bool host_full;
@@ -825,6 +865,9 @@ Suite *test_suite(void)
 	tcase_add_loop_test(
 		tc, a_name_is_never_committed_without_what_it_was_given_to, 0,
 		6);
+	tcase_add_loop_test(
+		tc, a_record_that_waited_does_not_set_back_the_times_of_content,
+		0, 2);
 	tcase_add_test(tc,
 		       the_timer_tries_names_again_after_a_commit_that_failed);
 	tcase_add_test(tc,
