@@ -168,15 +168,18 @@ static void set_flags(struct vma *v, u32 flags)
 
 static void set_file(struct vma *v, struct file *file)
 {
-	if (v->file == file)
+	struct file *old = v->file;
+
+	if (old == file)
 		return;
-	if (v->file) {
-		list_del(&v->link);
-		(void)atomic_add(&v->file->nr_vmas, -1);
-	}
 	mutex_lock(&v->as->tree_lock); /* mm_account_fault() looks */
 	v->file = file;
 	mutex_unlock(&v->as->tree_lock);
+	if (old) {
+		list_del(&v->link);
+		/* the last look at it: see mm_forget_file() */
+		(void)__atomic_sub_fetch(&old->nr_vmas, 1, __ATOMIC_RELEASE);
+	}
 	if (file) {
 		list_add_tail(&v->link, &file->vmas);
 		(void)atomic_add(&file->nr_vmas, 1);
@@ -546,17 +549,24 @@ static void find_moved(struct update *u)
 	}
 }
 
-/* If its pages are to be looked at again, keep the address_space until then. */
+/*
+ * If its pages are to be looked at again, keep the address_space until then. If
+ * it is the last vma of a file that is being closed, nothing else keeps that
+ * from the moment on when it is out of the tree.
+ */
 static void bury(struct update *u, struct vma *v)
 {
+	struct address_space *as = v->as;
+
+	file_get(as);
 	unlink_vma(v);
 	u->change.nr_removed++;
-	if (is_covered(v)) {
-		free_vma(u->cache, v);
+	if (!is_covered(v)) {
+		list_add_tail(&v->link, &u->dead);
 		return;
 	}
-	file_get(v->as);
-	list_add_tail(&v->link, &u->dead);
+	free_vma(u->cache, v);
+	file_put(as);
 }
 
 static void bury_gone(struct update *u)
@@ -828,7 +838,7 @@ void mm_forget_file(struct file *f)
 {
 	struct mm_table *t = &f->mapping->cache->mms;
 
-	if (!atomic_read(&f->nr_vmas))
+	if (!__atomic_load_n(&f->nr_vmas, __ATOMIC_ACQUIRE))
 		return;
 	down_write(&t->lock);
 	while (!list_empty(&f->vmas))

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "memback.h"
@@ -1314,6 +1316,60 @@ static void act(struct actor *a, u32 id, void *(*fn)(void *), u64 rounds)
 	verify(!pthread_create(&a->thread, NULL, fn, a));
 }
 
+/* ---- a process ends, and with it the last open file: both are told ---- */
+
+static u32 ends_told, ends_done; /* atomic: rounds */
+
+static void *ender_main(void *arg)
+{
+	struct actor *a = arg;
+	struct mm_key key = key_of(700);
+
+	for (u32 n = 1; n <= a->rounds; n++) {
+		while (__atomic_load_n(&ends_told, __ATOMIC_ACQUIRE) < n)
+			(void)sched_yield();
+		verify(!mm_exit(mb.cache, &key));
+		__atomic_store_n(&ends_done, n, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static void let_end(u32 round, struct rng *rng)
+{
+	struct memfile *mf = calloc(1, sizeof(*mf));
+	struct vma_desc d = desc(0, 8, 0, 0, RW);
+	struct mm_key key = key_of(700);
+
+	verify(mf);
+	memfile_init(mf, &mb, 99, 64);
+	d.as = &mf->as;
+	d.file = &mf->f;
+	verify(!mm_update(mb.cache, &key, "ends", &d, 1, NULL));
+	__atomic_store_n(&ends_told, round, __ATOMIC_RELEASE);
+	for (u64 n = rng_below(rng, 30000); n; n--)
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	memfile_done(mf);
+	memset(mf, 0xaa, sizeof(*mf));
+	free(mf);
+	while (__atomic_load_n(&ends_done, __ATOMIC_ACQUIRE) < round)
+		(void)sched_yield();
+}
+
+START_TEST(a_process_ends_while_its_last_file_is_closed)
+{
+	const u32 rounds = (u32)test_rounds(3000);
+	struct actor ender;
+	struct rng rng;
+
+	rng_init(&rng, 1);
+	act(&ender, 30, ender_main, rounds);
+	for (u32 n = 1; n <= rounds; n++)
+		let_end(n, &rng);
+	verify(!pthread_join(ender.thread, NULL));
+	ck_assert_uint_eq(gauges().nr_vmas, 0);
+}
+END_TEST
+
 START_TEST(scans_run_while_files_are_read_cut_and_closed)
 {
 	struct actor trackers[NR_TRACKERS], others[NR_READERS + 3];
@@ -1390,6 +1446,7 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(threads, setup_model, teardown);
 	tcase_set_timeout(threads, 120);
 	tcase_add_test(threads, scans_run_while_files_are_read_cut_and_closed);
+	tcase_add_test(threads, a_process_ends_while_its_last_file_is_closed);
 	suite_add_tcase(s, threads);
 
 	tcase_add_checked_fixture(large, setup_large, teardown);
