@@ -399,12 +399,14 @@ static void refuse_broken(struct worker *w)
 static bool note_init(struct worker *w, const struct fuse_in_header *in)
 {
 	struct session *s = w->session;
+	bool unfit;
 
 	__atomic_store_n(&s->init_flags, wire_init_flags(w->buf, w->len),
 			 __ATOMIC_RELAXED);
 	__atomic_store_n(&s->init_unique, in->unique, __ATOMIC_RELEASE);
-	s->unfit = s->own && !(s->init_flags & WIRE_DIRECT_IO_ALLOW_MMAP);
-	return !s->unfit;
+	unfit = s->own && !session_agreed(s, WIRE_DIRECT_IO_ALLOW_MMAP);
+	__atomic_store_n(&s->unfit, unfit, __ATOMIC_RELAXED);
+	return !unfit;
 }
 
 static void process(struct worker *w)
@@ -727,7 +729,7 @@ void session_cut(struct session *s)
 
 bool session_unfit(const struct session *s)
 {
-	return s->unfit;
+	return __atomic_load_n(&s->unfit, __ATOMIC_RELAXED);
 }
 
 int session_ready_fd(const struct session *s)

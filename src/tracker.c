@@ -483,7 +483,8 @@ int tracker_attach(struct tracker *t, const char *root,
 	mutex_lock(&t->lock);
 	t->attached = true;
 	mutex_unlock(&t->lock);
-	t->stat.tracker_query = t->procfs.query;
+	__atomic_store_n(&t->stat.tracker_query, t->procfs.query,
+			 __ATOMIC_RELAXED);
 	return 0;
 }
 
