@@ -87,14 +87,23 @@ static void set_maps(struct tracker *t, struct task *task,
 	task->nr = nr;
 }
 
+/* Closing alone would not do: a process that is being started may have a copy
+ * of the descriptor for a moment, and so we would hear of it still. */
+static void unwatch(struct tracker *t, struct task *task)
+{
+	if (task->pidfd < 0)
+		return;
+	(void)epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, task->pidfd, NULL);
+	(void)close(task->pidfd);
+	task->pidfd = -1;
+	t->nr_watched--;
+}
+
 static void task_free(struct tracker *t, struct task *task)
 {
 	pending_unknown(t, task);
 	set_maps(t, task, NULL, 0);
-	if (task->pidfd >= 0) {
-		(void)close(task->pidfd);
-		t->nr_watched--;
-	}
+	unwatch(t, task);
 	list_del(&task->node);
 	free(task);
 	tracker_count(t, tracker_processes, (u64)-1);
@@ -295,11 +304,7 @@ static void task_begin(struct tracker *t, struct task *task,
 	if (task->known)
 		t->cfg.ops->exit(t->cfg.arg, task->pid, task->start_time);
 	set_maps(t, task, NULL, 0);
-	if (task->pidfd >= 0) {
-		(void)close(task->pidfd);
-		task->pidfd = -1;
-		t->nr_watched--;
-	}
+	unwatch(t, task);
 	memset(task->ancestors, 0, sizeof(task->ancestors));
 	task->comm[0] = '\0';
 	task->known = false;

@@ -912,6 +912,37 @@ START_TEST(deaths_are_told_by_the_kernel)
 }
 END_TEST
 
+static void hold_descriptors(struct child *c)
+{
+	child_step(c);
+}
+
+/* As a helper has while it is being started. */
+START_TEST(a_copy_of_our_descriptors_brings_no_death_back)
+{
+	struct tracker_wait wait[2] = {{.fn = done}, {.fn = done}};
+	struct child c, copy;
+	u64 wakeups;
+
+	child_start(&c, map_in_child, NULL);
+	tracker_sync(tracker, &wait[0]);
+	wait_done(1);
+	child_start(&copy, hold_descriptors, NULL);
+	child_end(&c);
+	mutex_lock(&sink.lock);
+	while (!sink.nr_exits)
+		waitq_wait(&sink.changed, &sink.lock);
+	mutex_unlock(&sink.lock);
+
+	wakeups = stat_now().tracker_wakeups;
+	tracker_sync(tracker, &wait[1]);
+	wait_done(2);
+	ck_assert_uint_eq(sink.nr_exits, 1);
+	ck_assert_uint_le(stat_now().tracker_wakeups, wakeups + 10);
+	child_end(&copy);
+}
+END_TEST
+
 START_TEST(many_may_wait_and_all_are_served)
 {
 	static struct tracker_wait wait[100];
@@ -1041,6 +1072,7 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(threads, setup_threads, teardown);
 	tcase_set_timeout(threads, 40);
 	tcase_add_test(threads, deaths_are_told_by_the_kernel);
+	tcase_add_test(threads, a_copy_of_our_descriptors_brings_no_death_back);
 	tcase_add_test(threads, many_may_wait_and_all_are_served);
 	tcase_add_test(threads, who_waits_at_the_end_is_let_go);
 	tcase_add_test(threads, an_idle_tracker_does_not_wake);
