@@ -196,6 +196,18 @@ bool copies_take(struct copies *c, u64 ino, u64 want, struct copies_batch *ret)
 	return true;
 }
 
+u64 copies_count(const struct copies *c, u64 ino)
+{
+	const struct chunk *k;
+	u64 nr = 0;
+
+	if (!ino)
+		return c->nr_chunks;
+	list_for_each_entry (k, &c->lru, lru)
+		nr += k->ino == ino;
+	return nr;
+}
+
 void copies_forget(struct copies *c, u64 ino)
 {
 	struct chunk *k, *next;

@@ -68,6 +68,9 @@ struct copies_batch {
 #define COPIES_LOOK 4096
 bool copies_take(struct copies *c, u64 ino, u64 want, struct copies_batch *ret);
 
+/* Chunks of @ino, of every file when it is 0. O(chunks). */
+u64 copies_count(const struct copies *c, u64 ino);
+
 /* Forget all chunks of @ino, of every file when it is 0. O(chunks). */
 void copies_forget(struct copies *c, u64 ino);
 

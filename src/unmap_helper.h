@@ -51,7 +51,7 @@ struct unmap_request {
 	u32 nr_pids;
 	struct unmap_range ranges[UNMAP_MAX_RANGES]; /* ascending */
 	u32 pids[UNMAP_MAX_PIDS];  /* of threads or processes */
-	char path[UNMAP_PATH_MAX]; /* where it may be opened; may be "" */
+	char path[UNMAP_PATH_MAX]; /* below the mountpoint; may be "" */
 };
 
 struct unmap_answer {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,9 @@
 #endif
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
+#endif
+#ifndef SYS_openat2
+#define SYS_openat2 437
 #endif
 #ifndef SYS_process_madvise
 #define SYS_process_madvise 440
@@ -95,6 +99,52 @@ static int open_by_number(const struct server *s)
 	return fd;
 }
 
+/*
+ * Programs may rename and link what the path leads through, meanwhile and to
+ * have us, who may be root, open something else. So nothing but names of the
+ * mount itself is followed, and nothing is opened before it is known that it is
+ * the file: opening devices and pipes has effects.
+ */
+static int find_by_path(const struct server *s)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+			   RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
+	};
+	int mnt = open(s->mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd;
+
+	mnt = check_ours(s, mnt, 0);
+	if (mnt < 0)
+		return mnt;
+
+	fd = (int)syscall(SYS_openat2, mnt, s->req.path, &how, sizeof(how));
+	fd = check_ours(s, fd, s->req.ino);
+	(void)close(mnt);
+	return fd;
+}
+
+static int open_by_path(const struct server *s)
+{
+	int found = find_by_path(s);
+	char name[32];
+	struct stat st;
+	int fd;
+
+	if (found < 0)
+		return found;
+	if (fstat(found, &st) || !S_ISREG(st.st_mode)) {
+		(void)close(found);
+		return -ESTALE;
+	}
+
+	(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", found);
+	fd = check_ours(s, open(name, O_RDONLY | O_CLOEXEC), s->req.ino);
+	(void)close(found);
+	return fd;
+}
+
 static int open_file(const struct server *s)
 {
 	int fd = open_by_number(s);
@@ -103,9 +153,8 @@ static int open_file(const struct server *s)
 	if (fd >= 0 || !*s->req.path)
 		return fd;
 
-	fd = open(s->req.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	fd = check_ours(s, fd, s->req.ino);
-	return fd < 0 && fd == -ENOENT ? err : fd;
+	fd = open_by_path(s);
+	return fd == -ENOENT ? err : fd;
 }
 
 /* ---- mappings ---- */

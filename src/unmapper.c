@@ -48,7 +48,6 @@ struct drop {
 struct unmapper {
 	/* constant while threads run */
 	struct unmapper_config cfg;
-	const char *mountpoint;
 	struct taker takers[UNMAPPER_THREADS];
 	u32 nr_started, nr_helpers;
 
@@ -64,7 +63,7 @@ struct unmapper {
 	u64 backoff_ns;
 	bool taking_back; /* from high down to low */
 	bool missed;	  /* a copy could not be noted */
-	bool stopping;
+	bool started, stopping;
 
 	/* atomic */
 	struct unmapper_stat count;
@@ -232,15 +231,11 @@ static void find_pids(struct unmapper *u, struct unmap_request *req)
 static void find_path(struct unmapper *u, struct unmap_request *req)
 {
 	char path[UNMAP_PATH_MAX];
-	int n;
 
 	*req->path = '\0';
-	if (fs_path(u->cfg.fs, req->ino, path, sizeof(path)))
-		return;
-	n = snprintf(req->path, sizeof(req->path), "%s/%s", u->mountpoint,
-		     path + (*path == '/'));
-	if (n < 0 || n >= (int)sizeof(req->path))
-		*req->path = '\0';
+	if (!fs_path(u->cfg.fs, req->ino, path, sizeof(path)))
+		(void)snprintf(req->path, sizeof(req->path), "%s",
+			       path + (*path == '/'));
 }
 
 static void count_answer(struct unmapper *u, const struct unmap_answer *a)
@@ -374,13 +369,15 @@ static void drop_known(struct taker *t)
 static void drop_noted(struct taker *t, u64 ino)
 {
 	struct unmapper *u = t->u;
-	u64 todo = UINT64_MAX;
 	bool more = true;
+	u64 todo;
 
+	mutex_lock(&u->lock);
+	todo = copies_count(&u->copies, ino);
+	mutex_unlock(&u->lock);
 	while (more && todo) {
 		mutex_lock(&u->lock);
-		todo = min(todo, u->copies.nr_chunks);
-		more = !u->stopping && todo &&
+		more = !u->stopping &&
 		       copies_take(&u->copies, ino, UINT64_MAX, &t->batch);
 		mutex_unlock(&u->lock);
 		if (more) {
@@ -537,7 +534,6 @@ int unmapper_start(struct unmapper *u, const char *mountpoint,
 	};
 	int err = 0;
 
-	u->mountpoint = mountpoint;
 	while (!err && u->nr_helpers < UNMAPPER_THREADS) {
 		struct taker *t = &u->takers[u->nr_helpers];
 
@@ -547,9 +543,14 @@ int unmapper_start(struct unmapper *u, const char *mountpoint,
 	}
 	if (!err)
 		err = start_takers(u);
-	if (err)
+	if (err) {
 		unmapper_stop(u);
-	return err;
+		return err;
+	}
+	mutex_lock(&u->lock);
+	u->started = true;
+	mutex_unlock(&u->lock);
+	return 0;
 }
 
 void unmapper_stop(struct unmapper *u)
@@ -616,7 +617,7 @@ int unmapper_drop(struct unmapper *u, u64 ino, u32 timeout_ms)
 
 	d->ino = ino;
 	mutex_lock(&u->lock);
-	if (u->stopping || !u->nr_started) {
+	if (u->stopping || !u->started) {
 		err = -ETIMEDOUT;
 	} else {
 		d->queued = true;

@@ -31,11 +31,7 @@ static struct unmap_helper_config cfg;
 static struct unmap_helper helper;
 static struct unmap_request req;
 static struct unmap_answer answer;
-
-static void file_path(char *buf, size_t len)
-{
-	(void)snprintf(buf, len, "%s", tmpdir_path("file"));
-}
+static char mountpoint[4096];
 
 static void make_file(void)
 {
@@ -43,8 +39,9 @@ static void make_file(void)
 	struct stat st;
 	int fd;
 
-	file_path(req.path, sizeof(req.path));
-	fd = open(req.path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	(void)snprintf(mountpoint, sizeof(mountpoint), "%s", tmpdir_path(""));
+	(void)snprintf(req.path, sizeof(req.path), "file");
+	fd = open(tmpdir_path("file"), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	ck_assert_int_ge(fd, 0);
 	for (int i = 0; i < PAGES; i++) {
 		memset(page, 'a' + i % 26, sizeof(page));
@@ -69,7 +66,7 @@ static void setup(void)
 	memset(&req, 0, sizeof(req));
 	make_file();
 	cfg.exe = exe;
-	cfg.mountpoint = "/tmp";
+	cfg.mountpoint = mountpoint;
 	cfg.timeout_ms = 60000;
 	ck_assert_int_eq(unmap_helper_init(&helper, &cfg), 0);
 }
@@ -93,7 +90,7 @@ static u64 cached(u64 first, u64 nr)
 {
 	u64 range[2] = {first * PAGE_SIZE, nr * PAGE_SIZE};
 	u64 stat[5] = {0};
-	int fd = open(req.path, O_RDONLY | O_CLOEXEC);
+	int fd = open(tmpdir_path("file"), O_RDONLY | O_CLOEXEC);
 
 	ck_assert_int_ge(fd, 0);
 	/* SYS_cachestat: Linux 6.5 */
@@ -138,7 +135,7 @@ END_TEST
 
 static char *map_file(int prot)
 {
-	int fd = open(req.path, O_RDWR | O_CLOEXEC);
+	int fd = open(tmpdir_path("file"), O_RDWR | O_CLOEXEC);
 	char *p;
 
 	ck_assert_int_ge(fd, 0);
@@ -222,7 +219,33 @@ START_TEST(processes_that_are_gone_and_files_of_others_are_no_matter)
 	ck_assert_int_eq(call(), 0);
 	ck_assert_int_ne(answer.err, 0);
 	ck_assert_uint_eq(helper.nr_started, 1);
-	file_path(req.path, sizeof(req.path));
+}
+END_TEST
+
+static int call_by(const char *path)
+{
+	(void)snprintf(req.path, sizeof(req.path), "%s", path);
+	ck_assert_int_eq(call(), 0);
+	return answer.err;
+}
+
+/* Whoever may change names must not have us open anything else. */
+START_TEST(a_path_leads_nowhere_but_to_the_file_itself)
+{
+	char out[4200];
+
+	ck_assert_int_eq(mkdir(tmpdir_path("real"), 0700), 0);
+	ck_assert_int_eq(link(tmpdir_path("file"), tmpdir_path("real/name")),
+			 0);
+	ck_assert_int_eq(call_by("real/name"), 0);
+	ck_assert_int_eq(symlink("real", tmpdir_path("link")), 0);
+	ck_assert_int_eq(call_by("link/name"), -ELOOP);
+	ck_assert_int_eq(symlink("file", tmpdir_path("last")), 0);
+	ck_assert_int_eq(call_by("last"), -ESTALE);
+	ck_assert_int_eq(call_by(tmpdir_path("file")), -EXDEV);
+	(void)snprintf(out, sizeof(out), "../%s/file",
+		       strrchr(tmpdir_path("real"), '/') + 1);
+	ck_assert_int_eq(call_by(out), -EXDEV);
 }
 END_TEST
 
@@ -316,6 +339,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, what_two_processes_map_stays);
 	tcase_add_test(
 		tc, processes_that_are_gone_and_files_of_others_are_no_matter);
+	tcase_add_test(tc, a_path_leads_nowhere_but_to_the_file_itself);
 	tcase_add_test(tc, a_dead_helper_is_replaced);
 	tcase_add_test(tc, a_dead_helper_leaves_no_zombie);
 	tcase_add_test(tc, a_helper_that_hangs_is_killed_and_replaced);
