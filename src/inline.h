@@ -11,6 +11,9 @@
  * one write, one flush and one transaction: meta.db does not become a second
  * data file. Files of a few pages stay in their rows.
  *
+ * The size of a volume does not bound rows. So that one that is full takes no
+ * more, commits keep nothing in rows where blocks have become scarce.
+ *
  * Which pages are inline is remembered at the inode as long as it is in memory,
  * and only as a hint: the rows are asked before anything is moved.
  *
@@ -24,6 +27,7 @@
 #define INLINE_PAGES 4
 #define INLINE_FILES 16
 #define INLINE_MAX 128
+#define INLINE_SCARCE 16384 /* blocks, or a sixteenth of a small volume */
 
 struct inode;
 

@@ -201,9 +201,20 @@ static int flush_slots(struct transaction *t)
 	return err;
 }
 
+static bool blocks_are_scarce(struct transaction *t)
+{
+	struct blocks_stat st;
+
+	blocks_stat(t->fs->volume->blocks, &st);
+	return st.total <
+	       st.used + st.reserved + min(st.total / 16, (u64)INLINE_SCARCE);
+}
+
 static int write_out(struct transaction *t)
 {
-	u32 nr_inline = t->nr_files <= INLINE_FILES ? INLINE_PAGES : 0;
+	u32 nr_inline = t->nr_files <= INLINE_FILES && !blocks_are_scarce(t)
+				? INLINE_PAGES
+				: 0;
 	int err;
 
 	if (!t->nr_files)

@@ -302,7 +302,7 @@ START_TEST(blocks_kept_by_difference_are_those_that_are_counted)
 	rng_init(&rng, 1);
 	for (int round = 0; round < 20; round++) {
 		u64 fh = 0, ino = round ? test_lookup(&t, ROOT, "f")
-				    : test_create(&t, ROOT, "f", &fh);
+					: test_create(&t, ROOT, "f", &fh);
 		s64 blocks = 0;
 
 		if (round)
@@ -1170,6 +1170,27 @@ START_TEST(a_full_volume_keeps_what_it_has_and_works_on_after_removals)
 }
 END_TEST
 
+/* Small commits are kept in rows, which the volume's size does not bound. */
+START_TEST(a_full_volume_is_full_for_small_commits_too)
+{
+	static u8 buf[4 * PAGE_SIZE];
+	u64 fh, pos;
+	ssize_t n;
+
+	(void)test_create(&t, ROOT, "big", &fh);
+	for (pos = 0; pos < 2 * t.volume_size; pos += (u64)n) {
+		test_pattern(buf, sizeof(buf), pos, 1);
+		n = test_try_write(&t, fh, pos, buf, sizeof(buf));
+		if (n <= 0)
+			break;
+		ck_assert_int_eq(test_fsync(&t, fh), 0);
+	}
+	ck_assert_int_eq(n, -ENOSPC);
+	ck_assert_uint_lt(pos, t.volume_size);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 START_TEST(fallocate_of_more_than_there_is_fails_and_takes_nothing)
 {
 	struct statvfs before, after;
@@ -1250,6 +1271,7 @@ Suite *test_suite(void)
 	tcase_add_test(
 		tc,
 		a_full_volume_keeps_what_it_has_and_works_on_after_removals);
+	tcase_add_test(tc, a_full_volume_is_full_for_small_commits_too);
 	tcase_add_test(tc,
 		       fallocate_of_more_than_there_is_fails_and_takes_nothing);
 	return s;
