@@ -145,7 +145,8 @@ START_TEST(pages_that_were_committed_cost_nothing_again)
 	write_page(fh, 0, 3);
 	second = cost_of_fsync(fh);
 	ck_assert_uint_eq(second.pages, 1);
-	ck_assert_uint_lt(second.bytes * 20, first.bytes);
+	/* Of the first the flusher may have written any part before. */
+	ck_assert_uint_lt(second.bytes * 20, (u64)PIECES * PAGE_SIZE);
 	ck_assert_uint_lt(second.steps * 20, first.steps);
 	ck_assert_int_eq(fs_release(t.fs, fh), 0);
 }
