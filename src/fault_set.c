@@ -102,8 +102,9 @@ bool fault_set_add(struct fault_set *set, const struct fault_entry *entry)
 		join(&set->entries[at], entry);
 		return true;
 	}
-	if (set->nr == set->cap && !grow(set)) {
+	if (set->nr == set->cap && !set->crowded && !grow(set)) {
 		make_room(set);
+		set->crowded = set->nr == set->cap;
 		at = find(set, entry);
 	}
 	if (set->nr == set->cap) {
@@ -121,6 +122,7 @@ bool fault_set_add(struct fault_set *set, const struct fault_entry *entry)
 		(set->nr - at) * sizeof(*set->entries));
 	set->entries[at] = *entry;
 	set->nr++;
+	set->crowded = false;
 	return true;
 }
 

@@ -30,6 +30,7 @@ struct fault_entry {
 struct fault_set {
 	struct fault_entry *entries; /* ascending */
 	u32 nr, cap;
+	bool crowded; /* full, of as many files */
 };
 
 /* Forget all, and give back the memory. */
