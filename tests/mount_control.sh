@@ -181,7 +181,7 @@ t_fixed()
 	fails_with . sh -c "echo 1 >'$ctl/vmstat'"
 	fails_with 'No such file' cat "$ctl/nothing"
 	fails_with 'No such file' cat "$ctl/inode/987654321/stat"
-	fails_with 'No such file' cat "$ctl/vm/compact"
+	fails_with 'No such file' cat "$ctl/vm/nothing"
 	is "$(stat -c %a "$ctl")" 500
 }
 run 'nothing can be made, removed, renamed or changed there' t_fixed
