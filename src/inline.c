@@ -214,7 +214,7 @@ int inline_move_out(struct inode *inode)
 		err = move_pages(mv);
 	if (!err) {
 		err = (int)mv->nr;
-		inline_forget(inode, 0, PGOFF_MAX);
+		inline_forget(inode, 0, PGOFF_MAX + 1);
 	}
 	free(mv->buf);
 	free(mv);

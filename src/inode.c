@@ -59,7 +59,7 @@ static void inode_free(struct inode *inode)
 
 	if (inode->spare)
 		op_free(fs, (struct op *)inode->spare);
-	inline_forget(inode, 0, PGOFF_MAX);
+	inline_forget(inode, 0, PGOFF_MAX + 1);
 	if (inode->target)
 		cache_charge(fs->cache, -(s64)strlen(inode->target) - 1);
 	free(inode->target);
