@@ -203,6 +203,12 @@ t_git_again()
 
 # ---- a linker that maps its output, a program and its library
 
+# runs_it PID FILE: the child has got as far as its exec.
+runs_it()
+{
+	[ "$(readlink "/proc/$1/exe")" = "$2" ]
+}
+
 t_link()
 {
 	skip_unless ld.gold
@@ -225,6 +231,7 @@ t_link()
 	cp "$(command -v sleep)" "$_p/sleep"
 	"$_p/sleep" 30 &
 	_sleeper=$!
+	until_true 20 runs_it "$_sleeper" "$_p/sleep"
 	fails_with 'Text file busy' sh -c ": >>'$_p/sleep'"
 	${CC:-cc} -fuse-ld=gold -g -o "$_p/main" "$_p/main.c" -L"$_p" -lpart \
 		-Wl,-rpath,"$_p"

@@ -162,6 +162,8 @@ static int into(char **argv)
 	read_all(fd, source, size, 0);
 	if (memcmp(source, model, size) != 0)
 		fail("lost for read(2)");
+	free(source);
+	free(model);
 	return 0;
 }
 
@@ -297,6 +299,7 @@ static int stores(char **argv)
 	}
 	(void)printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", most_kb, longest,
 		     sh->disk_ms);
+	free(order);
 	return 0;
 }
 
