@@ -237,6 +237,7 @@ t_link()
 		-Wl,-rpath,"$_p"
 	is "$("$_p/main")" 9 'what it prints'
 	kill "$_sleeper"
+	wait "$_sleeper" || :
 }
 
 t_link_again()

@@ -88,7 +88,8 @@ static void in_child(void (*fn)(const void *arg), const void *arg)
 		fn(arg);
 		_exit(0);
 	}
-	expect(waitpid(pid, &status, 0) == pid);
+	while (waitpid(pid, &status, 0) != pid)
+		expect(errno == EINTR);
 	expect(WIFEXITED(status) && !WEXITSTATUS(status));
 }
 
