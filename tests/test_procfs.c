@@ -396,14 +396,17 @@ START_TEST(a_zombie_maps_nothing)
 	size_t nr = 1;
 	struct proc proc;
 	struct child c;
+	bool zombie;
 
 	child_start(&c, map_and_wait, NULL);
 	child_next(&c);
 	do {
 		ck_assert_int_eq(proc_open(&procfs, c.pid, &proc), 0);
-		if (proc.state != 'Z')
+		/* a sanitizer's thread may end after the first one */
+		zombie = proc.state == 'Z' && proc.nr_threads <= 1;
+		if (!zombie)
 			proc_close(&proc);
-	} while (proc.state != 'Z');
+	} while (!zombie);
 	ck_assert_int_eq(proc_maps(&procfs, &proc, &maps, &nr), 0);
 	ck_assert_uint_eq(nr, 0);
 	ck_assert_ptr_null(maps);
