@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * crash_writer run DIR LOG SEED	write until the filesystem is gone
- * crash_writer verify DIR LOG SEED	what was acknowledged must be there
+ * crash_writer run DIR LOG SEED [HOW]...	write until the filesystem is
+ * gone crash_writer verify DIR LOG SEED [HOW]...	what was acknowledged is
+ * there
  *
- * Three processes write below DIR, and append a line to LOG, which stands on
+ * HOW: `atomic`, all files are; `late`, the kernel hands over writes when it
+ * likes (cache=writeback).
+ *
+ * Four processes write below DIR, and append a line to LOG, which stands on
  * another filesystem, after each fsync or msync that succeeded:
  *
  *  w  files changed by write(2) and truncate(2), in a sequence of operations
@@ -13,11 +17,18 @@
  *     begins inside a page that it does not hold comes to a FUSE filesystem as
  *     two requests, that page's part and the rest, so the first may be there
  *     without the second.
+ *  x  the same with stores through a mapping, punched holes and zeroed ranges
+ *     among them, which come to the filesystem in an order of the kernel's own;
+ *     as those of w do if they come late. Each byte must be as one of the
+ *     operations from the last acknowledged to the next sync left it.
  *  m  a file changed through a shared mapping, a generation at a time. Every
  *     page must be of the acknowledged generation or a later one.
  *  n  names: a file is created, renamed, unlinked, each made durable by fsync
  *     of the file or the folder. Each must have come at least that far, and
  *     what has a name must have its whole content.
+ *
+ * Files that are atomic are as at their last acknowledged sync, or at the one
+ * that was under way, and nothing else.
  *
  * verify writes LOG.state: how far each is, where the next run goes on; so
  * there can be any number of rounds on one volume. Exit status 0, 1 if
@@ -26,6 +37,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,7 +49,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NR_FILES 6
+#define NR_PLAIN 6 /* w */
+#define NR_FILES 9 /* and x */
 #define FILE_MAX ((size_t)512 << 10)
 #define WRITE_MAX ((size_t)64 << 10)
 #define MAP_PAGES 256
@@ -47,13 +60,14 @@
 
 /* How far things are: acknowledged, or found. */
 struct state {
-	uint64_t file[NR_FILES]; /* operations on w<i> */
+	uint64_t file[NR_FILES]; /* operations on w<i>, then on x<i> */
 	uint64_t map;		 /* generation of m */
 	uint64_t name;		 /* step of the n<i>; see name_step() */
 };
 
 static int logfd;
 static uint64_t seed;
+static bool atomic, late;
 
 static void die(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2), noreturn));
@@ -110,20 +124,43 @@ static void gone(const char *what)
 	exit(0);
 }
 
-/* ---- w: writes in a known order */
+/* ---- w and x: changes in a known order */
+
+enum kind {
+	KIND_WRITE,
+	KIND_TRUNCATE,
+	KIND_STORE, /* through the mapping, as far as the file reaches */
+	KIND_PUNCH,
+	KIND_ZERO,
+};
 
 struct wop {
-	bool truncate;
+	enum kind kind;
 	size_t pos, len;
 	uint64_t pattern;
 };
+
+struct content {
+	size_t size;
+	uint8_t *at; /* FILE_MAX bytes and one; zeros from size on */
+};
+
+static enum kind wop_kind(unsigned i, uint64_t r)
+{
+	static const enum kind mixed[] = {KIND_WRITE, KIND_STORE, KIND_STORE,
+					  KIND_PUNCH, KIND_ZERO};
+
+	if (r % 16 == 0)
+		return KIND_TRUNCATE;
+	return i < NR_PLAIN ? KIND_WRITE : mixed[(r >> 4) % 5];
+}
 
 /* The @nr-th operation on file @i. */
 static struct wop wop(unsigned i, uint64_t nr)
 {
 	uint64_t r = mix(1 + i, nr);
 	struct wop op = {
-		.truncate = r % 16 == 0,
+		.kind = wop_kind(i, r),
 		.pos = (r >> 8) % (FILE_MAX - WRITE_MAX),
 		.len = 1 + (r >> 32) % WRITE_MAX,
 		.pattern = r,
@@ -139,48 +176,158 @@ static bool wop_is_synced(unsigned i, uint64_t nr)
 	return mix(100 + i, nr) % 4 == 0;
 }
 
-static void wop_model(const struct wop *op, uint8_t *data, size_t *size)
+/* The sync that comes after @nr operations, or with the last of them. */
+static uint64_t next_sync(unsigned i, uint64_t nr)
 {
-	if (op->truncate) {
-		if (op->pos < *size)
-			memset(data + op->pos, 0, *size - op->pos);
-		*size = op->pos;
-		return;
-	}
-	fill(data + op->pos, op->len, op->pattern);
-	if (op->pos + op->len > *size)
-		*size = op->pos + op->len;
+	while (!wop_is_synced(i, nr))
+		nr++;
+	return nr;
 }
 
-static void run_writes(struct state *st)
+static size_t stored_len(const struct wop *op, size_t size)
+{
+	size_t most = op->pos < size ? size - op->pos : 0;
+
+	return op->len < most ? op->len : most;
+}
+
+static void wop_model(const struct wop *op, struct content *c)
+{
+	size_t end = op->pos + op->len;
+
+	switch (op->kind) {
+	case KIND_TRUNCATE:
+		if (op->pos < c->size)
+			memset(c->at + op->pos, 0, c->size - op->pos);
+		c->size = op->pos;
+		return;
+	case KIND_STORE:
+		fill(c->at + op->pos, stored_len(op, c->size), op->pattern);
+		return;
+	case KIND_PUNCH:
+		memset(c->at + op->pos, 0, op->len);
+		return;
+	case KIND_ZERO:
+		memset(c->at + op->pos, 0, op->len);
+		break;
+	case KIND_WRITE:
+		fill(c->at + op->pos, op->len, op->pattern);
+		break;
+	}
+	if (end > c->size)
+		c->size = end;
+}
+
+static void model_after(unsigned i, uint64_t nr, struct content *c)
+{
+	c->size = 0;
+	c->at = calloc(1, FILE_MAX + 1);
+	if (!c->at)
+		die("no memory");
+	for (uint64_t k = 1; k <= nr; k++) {
+		struct wop op = wop(i, k);
+
+		wop_model(&op, c);
+	}
+}
+
+/* An open file, and what of it is needed to change it. */
+struct target {
+	int fd;
+	size_t size;
+	uint8_t *map;
+};
+
+static void file_name(unsigned i, char *buf, size_t size)
+{
+	(void)snprintf(buf, size, "%c%u", i < NR_PLAIN ? 'w' : 'x', i);
+}
+
+static void open_target(unsigned i, struct target *t)
+{
+	struct stat st;
+	char name[16];
+
+	file_name(i, name, sizeof(name));
+	t->fd = open(name, O_RDWR | O_CREAT, 0644);
+	if (t->fd < 0 || fstat(t->fd, &st))
+		gone("open");
+	t->size = (size_t)st.st_size;
+	t->map = mmap(NULL, FILE_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd,
+		      0);
+	if (t->map == MAP_FAILED)
+		gone("mmap");
+}
+
+static bool change(struct target *t, const struct wop *op)
 {
 	static uint8_t buf[WRITE_MAX];
-	int fd[NR_FILES];
+	off_t pos = (off_t)op->pos, len = (off_t)op->len;
+	bool done = false;
 
-	for (unsigned i = 0; i < NR_FILES; i++) {
-		char name[16];
-
-		(void)snprintf(name, sizeof(name), "w%u", i);
-		fd[i] = open(name, O_RDWR | O_CREAT, 0644);
-		if (fd[i] < 0)
-			gone("open");
+	fill(buf, op->len, op->pattern);
+	switch (op->kind) {
+	case KIND_WRITE:
+		done = pwrite(t->fd, buf, op->len, pos) == len;
+		break;
+	case KIND_TRUNCATE:
+		done = !ftruncate(t->fd, pos);
+		t->size = op->pos;
+		return done;
+	case KIND_STORE:
+		memcpy(t->map + op->pos, buf, stored_len(op, t->size));
+		return true;
+	case KIND_PUNCH:
+		return !fallocate(t->fd,
+				  FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				  pos, len);
+	case KIND_ZERO:
+		done = !fallocate(t->fd, FALLOC_FL_ZERO_RANGE, pos, len);
+		break;
 	}
+	if (op->pos + op->len > t->size)
+		t->size = op->pos + op->len;
+	return done;
+}
+
+static bool make_durable(const struct target *t, uint64_t nr)
+{
+	if (nr % 3 == 0)
+		return !fsync(t->fd);
+	if (nr % 3 == 1 || !t->size)
+		return !fdatasync(t->fd);
+	return !msync(t->map, t->size, MS_SYNC);
+}
+
+static void run_files(struct state *st, unsigned first, unsigned nr_files)
+{
+	struct target t[NR_FILES];
+
+	for (unsigned i = first; i < first + nr_files; i++)
+		open_target(i, &t[i]);
 	for (uint64_t turn = 0;; turn++) {
-		unsigned i = (unsigned)(mix(50, turn) % NR_FILES);
+		unsigned i = first + (unsigned)(mix(50, turn) % nr_files);
 		uint64_t nr = ++st->file[i];
 		struct wop op = wop(i, nr);
 
-		fill(buf, op.len, op.pattern);
-		if (op.truncate ? ftruncate(fd[i], (off_t)op.pos)
-				: pwrite(fd[i], buf, op.len, (off_t)op.pos) !=
-					  (ssize_t)op.len)
+		if (!change(&t[i], &op))
 			gone("write");
 		if (!wop_is_synced(i, nr))
 			continue;
-		if (nr % 2 ? fsync(fd[i]) : fdatasync(fd[i]))
+		if (!make_durable(&t[i], nr))
 			gone("fsync");
 		log_line("w %u %llu\n", i, (unsigned long long)nr);
 	}
+}
+
+static void run_plain(struct state *st)
+{
+	run_files(st, 0, NR_PLAIN);
+}
+
+static void run_mixed(struct state *st)
+{
+	run_files(st, NR_PLAIN, NR_FILES - NR_PLAIN);
 }
 
 /* The part of @op up to the end of the page where it begins; see above. */
@@ -188,65 +335,157 @@ static bool wop_first_part(struct wop *op)
 {
 	size_t part = PAGE - op->pos % PAGE;
 
-	if (op->truncate || part == PAGE || part >= op->len)
+	if (op->kind != KIND_WRITE || part == PAGE || part >= op->len)
 		return false;
 	op->len = part;
 	return true;
 }
 
-static bool is_model(const struct wop *op, uint8_t *want, size_t *want_size,
-		     const uint8_t *got, size_t size)
+static bool is_same(const struct content *a, const struct content *b)
 {
-	if (op)
-		wop_model(op, want, want_size);
-	return *want_size == size && !memcmp(want, got, size);
+	return a->size == b->size && !memcmp(a->at, b->at, a->size);
 }
 
-/* The number of operations after which the file is what it is now. */
-static bool verify_writes(unsigned i, uint64_t acked, uint64_t *ret_nr)
+static bool is_model(const struct wop *op, struct content *want,
+		     const struct content *got)
 {
-	uint8_t *want = calloc(1, FILE_MAX);
-	uint8_t *got = malloc(FILE_MAX + 1);
-	size_t want_size = 0;
-	ssize_t size = 0;
-	bool found = false;
-	char name[16];
-	int fd;
+	if (op)
+		wop_model(op, want);
+	return is_same(want, got);
+}
 
-	(void)snprintf(name, sizeof(name), "w%u", i);
-	fd = open(name, O_RDONLY);
-	if (!want || !got || (fd < 0 && (errno != ENOENT || acked)))
-		die("%s: %s", name, strerror(errno));
-	if (fd >= 0)
-		size = read(fd, got, FILE_MAX + 1);
-	if (size < 0)
-		die("%s: %s", name, strerror(errno));
-
-	*ret_nr = acked;
-	for (uint64_t nr = 1; nr <= acked; nr++) {
-		struct wop op = wop(i, nr);
-
-		wop_model(&op, want, &want_size);
-	}
-	found = is_model(NULL, want, &want_size, got, (size_t)size);
-	for (uint64_t nr = acked; !found && nr < acked + AHEAD; nr++) {
+/* After any number of operations from @acked on. */
+static bool is_in_order(unsigned i, uint64_t acked, struct content *want,
+			const struct content *got, uint64_t *ret_nr)
+{
+	if (is_same(want, got))
+		return true;
+	for (uint64_t nr = acked; nr < acked + AHEAD; nr++) {
 		struct wop op = wop(i, nr + 1), part = op;
 
 		*ret_nr = nr;
-		if (wop_first_part(&part) &&
-		    is_model(&part, want, &want_size, got, (size_t)size))
-			found = true;
-		else if (is_model(&op, want, &want_size, got, (size_t)size))
-			found = ++*ret_nr;
+		if (wop_first_part(&part) && is_model(&part, want, got))
+			return true;
+		*ret_nr = nr + 1;
+		if (is_model(&op, want, got))
+			return true;
 	}
-	(void)close(fd);
-	free(want);
-	free(got);
-	if (found)
-		return true;
-	printf("%s: %zd bytes are what no %llu or more operations leave\n",
-	       name, size, (unsigned long long)acked);
 	return false;
+}
+
+/* At the last sync, or the next. */
+static bool is_at_sync(unsigned i, uint64_t acked, struct content *want,
+		       const struct content *got, uint64_t *ret_nr)
+{
+	if (is_same(want, got))
+		return true;
+	*ret_nr = next_sync(i, acked + 1);
+	for (uint64_t nr = acked + 1; nr <= *ret_nr; nr++) {
+		struct wop op = wop(i, nr);
+
+		wop_model(&op, want);
+	}
+	return is_same(want, got);
+}
+
+static void note_same(const struct content *want, const struct content *got,
+		      bool *good)
+{
+	for (size_t pos = 0; pos < got->size; pos++)
+		good[pos] = good[pos] || want->at[pos] == got->at[pos];
+}
+
+/* Each byte as after some of the operations up to the next sync; what is not
+ * there yet when the file becomes longer reads as zeros. */
+static bool is_a_mixture(unsigned i, uint64_t acked, struct content *want,
+			 const struct content *got)
+{
+	size_t least = want->size, most = want->size, pos = 0;
+	bool *good = calloc(FILE_MAX + 1, sizeof(*good));
+
+	if (!good)
+		die("no memory");
+	note_same(want, got, good);
+	for (uint64_t nr = acked + 1; nr <= next_sync(i, acked + 1); nr++) {
+		struct wop op = wop(i, nr);
+
+		wop_model(&op, want);
+		note_same(want, got, good);
+		least = want->size < least ? want->size : least;
+		most = want->size > most ? want->size : most;
+	}
+	while (pos < got->size &&
+	       (good[pos] || (pos >= least && !got->at[pos])))
+		pos++;
+	free(good);
+	if (pos == got->size && pos >= least && pos <= most)
+		return true;
+	printf("the byte at %zu is not what was there (%zu to %zu bytes)\n",
+	       pos, least, most);
+	return false;
+}
+
+static bool read_content(const char *name, struct content *c)
+{
+	int fd = open(name, O_RDONLY);
+	ssize_t n = 0;
+
+	c->size = 0;
+	c->at = calloc(1, FILE_MAX + 1);
+	if (!c->at || (fd < 0 && errno != ENOENT))
+		die("%s: %s", name, strerror(errno));
+	if (fd < 0)
+		return false;
+	n = read(fd, c->at, FILE_MAX + 1);
+	if (n < 0)
+		die("%s: %s", name, strerror(errno));
+	(void)close(fd);
+	c->size = (size_t)n;
+	return true;
+}
+
+/* A mixture is after no number of operations: make it that of @nr. */
+static void settle(unsigned i, const char *name, uint64_t nr)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	struct content c;
+
+	model_after(i, nr, &c);
+	if (fd < 0 || write(fd, c.at, c.size) != (ssize_t)c.size || fsync(fd) ||
+	    close(fd))
+		die("%s: %s", name, strerror(errno));
+	free(c.at);
+}
+
+/* How far file @i is: the number of operations that it is after. */
+static bool verify_file(unsigned i, uint64_t acked, uint64_t *ret_nr)
+{
+	bool mixture = !atomic && (late || i >= NR_PLAIN);
+	struct content want, got;
+	char name[16];
+	bool good, there;
+
+	file_name(i, name, sizeof(name));
+	there = read_content(name, &got);
+	model_after(i, acked, &want);
+	*ret_nr = acked;
+	if (!there && acked)
+		good = false;
+	else if (mixture)
+		good = is_a_mixture(i, acked, &want, &got);
+	else if (atomic)
+		good = is_at_sync(i, acked, &want, &got, ret_nr);
+	else
+		good = is_in_order(i, acked, &want, &got, ret_nr);
+	if (!good)
+		printf("%s: %zu bytes are what no %llu or more operations "
+		       "leave\n",
+		       name, got.size, (unsigned long long)acked);
+	else if (mixture)
+		settle(i, name, acked);
+	free(want.at);
+	free(got.at);
+	return good;
 }
 
 /* ---- m: generations through a mapping */
@@ -287,7 +526,7 @@ static bool verify_map(uint64_t acked, uint64_t *ret_gen)
 	if (n < 0)
 		die("m: %s", strerror(errno));
 	(void)close(fd);
-	if (acked && n != sizeof(got)) {
+	if ((acked || (atomic && n)) && n != sizeof(got)) {
 		printf("m: has only %zd bytes\n", n);
 		return false;
 	}
@@ -296,6 +535,13 @@ static bool verify_map(uint64_t acked, uint64_t *ret_gen)
 			printf("m: generation %llu at %zu, %llu was synced\n",
 			       (unsigned long long)got[i], i * sizeof(got[0]),
 			       (unsigned long long)acked);
+			return false;
+		}
+		if (atomic && (got[i] != got[0] || got[i] > acked + 1)) {
+			printf("m: generation %llu at %zu, and %llu at its "
+			       "beginning\n",
+			       (unsigned long long)got[i], i * sizeof(got[0]),
+			       (unsigned long long)got[0]);
 			return false;
 		}
 		if (got[i] > most)
@@ -492,7 +738,8 @@ static void write_state(const char *path, const struct state *st)
 static int run(const char *log, struct state *st)
 {
 	void (*const writers[])(struct state *) = {
-		run_writes,
+		run_plain,
+		run_mixed,
 		run_map,
 		run_names,
 	};
@@ -521,7 +768,7 @@ static int verify(struct state *st)
 
 	good &= verify_map(acked.map, &st->map);
 	for (unsigned i = 0; i < NR_FILES; i++)
-		good &= verify_writes(i, acked.file[i], &st->file[i]);
+		good &= verify_file(i, acked.file[i], &st->file[i]);
 	return !good;
 }
 
@@ -531,8 +778,13 @@ int main(int argc, char **argv)
 	char state_path[4096];
 	int ret;
 
-	if (argc != 5)
-		die("usage: crash_writer run|verify DIR LOG SEED");
+	if (argc < 5)
+		die("usage: crash_writer run|verify DIR LOG SEED [atomic] "
+		    "[late]");
+	for (int i = 5; i < argc; i++) {
+		atomic |= !strcmp(argv[i], "atomic");
+		late |= !strcmp(argv[i], "late");
+	}
 	seed = strtoull(argv[4], NULL, 0);
 	(void)snprintf(state_path, sizeof(state_path), "%s.state", argv[3]);
 	if (chdir(argv[2]))
