@@ -875,6 +875,20 @@ START_TEST(names_follow_the_model_while_commits_go_on)
 }
 END_TEST
 
+/* Who has a file open hears of its failed commit once, at the next fsync. */
+static void hear_of_failure(int err)
+{
+	for (int n = 0; n < NR_NODES; n++) {
+		int heard;
+
+		if (!is_open(n))
+			continue;
+		heard = test_fsync(&m.t, m.nodes[n].fh);
+		expect(!heard || heard == err);
+		expect(test_fsync(&m.t, m.nodes[n].fh) == 0);
+	}
+}
+
 /* Every few steps a commit fails, at whatever write or flush; what it had is
  * in the next. */
 START_TEST(names_follow_the_model_when_commits_fail)
@@ -887,6 +901,7 @@ START_TEST(names_follow_the_model_when_commits_fail)
 				       rng_range(&m.rng, 1, 3), -EIO, false);
 			(void)fs_sync_wait(m.t.fs);
 			bdev_fault_arm(m.t.fault, 0, 0, 0, false);
+			hear_of_failure(-EIO);
 		}
 		step();
 	}
@@ -927,6 +942,7 @@ START_TEST(names_follow_the_model_beside_a_commit_in_flight)
 			step_without_waiting();
 		(void)fs_sync_wait(m.t.fs);
 		expect(fs_sync_wait(m.t.fs) == 0);
+		hear_of_failure(-ENOSPC);
 		compare_tree(0, 7);
 		if (rng_one_in(&m.rng, 4))
 			remount();
