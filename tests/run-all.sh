@@ -9,7 +9,9 @@
 #	N passed, N failed, N skipped
 #
 # and the exit status says whether any failed. With arguments, only those
-# stages: debug asan tsan dist.
+# stages: debug asan tsan dist. FOLIO_SEED is what random tests begin with: by
+# default the commit's name, so that a commit is tested alike everywhere and
+# the next one otherwise.
 
 top=$(cd "$(dirname "$0")/.." && pwd -P) || exit 1
 # shellcheck source=src/packages.sh
@@ -176,11 +178,19 @@ if [ -z "${FOLIO_TARBALL:-}" ]; then
 	export FOLIO_TARBALL
 fi
 
+if [ -z "${FOLIO_SEED:-}" ] &&
+	_commit=$(git -C "$top" rev-parse --short=12 HEAD 2>/dev/null); then
+	FOLIO_SEED=$((0x$_commit))
+	export FOLIO_SEED
+fi
+
 wrap=
+FOLIO_TIME_FACTOR=2
+CK_TIMEOUT_MULTIPLIER=4
+export FOLIO_TIME_FACTOR CK_TIMEOUT_MULTIPLIER
 stage debug check debug check
 FOLIO_TIME_FACTOR=5
 CK_TIMEOUT_MULTIPLIER=10
-export FOLIO_TIME_FACTOR CK_TIMEOUT_MULTIPLIER
 stage asan check asan check-short --enable-sanitize=address,undefined
 stage tsan check_tsan
 stage dist check_dist
