@@ -32,11 +32,22 @@ void copies_done(struct copies *c)
 	copies_forget(c, 0);
 }
 
-/* Pages that are left may have been handed out again since: those are counted
- * once. */
+/* Which ones are left is not known: others, at worst. */
 static u32 chunk_pages(const struct chunk *k)
 {
-	return max(k->nr_bits, k->nr_left);
+	return min(k->nr_bits + k->nr_left, COPIES_CHUNK);
+}
+
+static void count_chunk(struct copies *c, const struct chunk *k)
+{
+	c->nr_pages += chunk_pages(k);
+	c->nr_fresh += k->nr_bits;
+}
+
+static void uncount_chunk(struct copies *c, const struct chunk *k)
+{
+	c->nr_pages -= chunk_pages(k);
+	c->nr_fresh -= k->nr_bits;
 }
 
 static int compare(u64 ino, u64 index, const struct chunk *k)
@@ -48,22 +59,33 @@ static int compare(u64 ino, u64 index, const struct chunk *k)
 	return 0;
 }
 
-static struct chunk *chunk_get(struct copies *c, u64 ino, u64 index)
+/* Where the chunk hangs, or is to hang, below @parent. */
+static struct rb_node **chunk_find(struct copies *c, u64 ino, u64 index,
+				   struct rb_node **parent)
 {
 	struct rb_node **link = &c->chunks.node;
-	struct rb_node *parent = NULL;
+
+	*parent = NULL;
+	while (*link) {
+		int side = compare(ino, index,
+				   rb_entry(*link, struct chunk, node));
+
+		if (!side)
+			break;
+		*parent = *link;
+		link = side < 0 ? &(*link)->left : &(*link)->right;
+	}
+	return link;
+}
+
+static struct chunk *chunk_get(struct copies *c, u64 ino, u64 index)
+{
+	struct rb_node *parent;
+	struct rb_node **link = chunk_find(c, ino, index, &parent);
 	struct chunk *k;
 
-	while (*link) {
-		int side;
-
-		parent = *link;
-		k = rb_entry(parent, struct chunk, node);
-		side = compare(ino, index, k);
-		if (!side)
-			return k;
-		link = side < 0 ? &parent->left : &parent->right;
-	}
+	if (*link)
+		return rb_entry(*link, struct chunk, node);
 
 	k = calloc(1, sizeof(*k));
 	if (!k)
@@ -80,7 +102,7 @@ static void chunk_free(struct copies *c, struct chunk *k)
 {
 	rb_erase(&c->chunks, &k->node, NULL);
 	list_del(&k->lru);
-	c->nr_pages -= chunk_pages(k);
+	uncount_chunk(c, k);
 	c->nr_chunks--;
 	free(k);
 }
@@ -116,9 +138,9 @@ int copies_add(struct copies *c, u64 ino, u64 pgoff, u64 nr, u32 tid)
 
 		if (!k)
 			return -ENOMEM;
-		c->nr_pages -= chunk_pages(k);
+		uncount_chunk(c, k);
 		chunk_set(k, first, first + n - 1);
-		c->nr_pages += chunk_pages(k);
+		count_chunk(c, k);
 		chunk_note_tid(k, tid);
 		list_move_tail(&k->lru, &c->lru);
 		pgoff += n;
@@ -134,11 +156,22 @@ int copies_add_left(struct copies *c, u64 ino, u64 pgoff, u32 nr)
 	if (!k)
 		return -ENOMEM;
 
-	c->nr_pages -= chunk_pages(k);
+	uncount_chunk(c, k);
 	k->nr_left = nr;
-	c->nr_pages += chunk_pages(k);
+	count_chunk(c, k);
 	list_move_tail(&k->lru, &c->lru);
 	return 0;
+}
+
+void copies_touch(struct copies *c, u64 ino, u64 pgoff)
+{
+	struct rb_node *parent;
+	struct rb_node *node =
+		*chunk_find(c, ino, pgoff / COPIES_CHUNK, &parent);
+
+	if (node)
+		list_move_tail(&rb_entry(node, struct chunk, node)->lru,
+			       &c->lru);
 }
 
 /* ---- taking ---- */
@@ -157,6 +190,7 @@ static void batch_add(struct copies_batch *b, const struct chunk *k)
 {
 	b->ino = k->ino;
 	b->nr_pages += chunk_pages(k);
+	b->nr_fresh += k->nr_bits;
 	b->chunks[b->nr_chunks++] =
 		(struct copies_run){k->index * COPIES_CHUNK, chunk_pages(k)};
 	for (u32 i = 0; i < COPIES_TIDS; i++)
@@ -176,7 +210,7 @@ bool copies_take(struct copies *c, u64 ino, u64 want, struct copies_batch *ret)
 	u32 looked = 0;
 
 	ret->nr_chunks = ret->nr_tids = 0;
-	ret->nr_pages = 0;
+	ret->nr_pages = ret->nr_fresh = 0;
 	list_for_each_entry_safe (k, next, &c->lru, lru) {
 		if (ret->nr_chunks && ++looked > COPIES_LOOK)
 			break;
@@ -234,7 +268,7 @@ void copies_check(const struct copies *c)
 {
 	const struct chunk *prev = NULL;
 	struct rb_node *node;
-	u64 pages = 0, chunks = 0;
+	u64 pages = 0, fresh = 0, chunks = 0;
 
 	rb_for_each (node, &c->chunks) {
 		const struct chunk *k = rb_entry(node, struct chunk, node);
@@ -242,10 +276,12 @@ void copies_check(const struct copies *c)
 		verify(!prev || compare(prev->ino, prev->index, k) < 0);
 		chunk_check(k);
 		pages += chunk_pages(k);
+		fresh += k->nr_bits;
 		chunks++;
 		prev = k;
 	}
 	verify(pages == c->nr_pages);
+	verify(fresh == c->nr_fresh);
 	verify(chunks == c->nr_chunks);
 	verify(list_check(&c->lru) == chunks);
 }

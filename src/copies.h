@@ -4,7 +4,11 @@
  * chunks of COPIES_CHUNK pages, least recently handed out first.
  *
  * What the kernel drops by itself it does not tell, so this is an upper bound;
- * pages that could not be taken back are noted again by their number alone.
+ * pages that could not be taken back are noted again by their number alone, and
+ * so may count twice when they are handed out once more.
+ *
+ * Fresh are those that were handed out since they were last asked for: of these
+ * it is worth waiting until they are taken back, of what stayed it is not.
  *
  * Threads: none of its own, and no lock: the caller has one.
  */
@@ -23,7 +27,8 @@
 struct copies {
 	struct rb_root chunks; /* by inode and index */
 	struct list_head lru;  /* least recently handed out first */
-	u64 nr_pages;
+	u64 nr_pages;	       /* that the kernel may have, at most */
+	u64 nr_fresh;	       /* of them, handed out and not asked for since */
 	u64 nr_chunks;
 };
 
@@ -41,6 +46,10 @@ int copies_add(struct copies *c, u64 ino, u64 pgoff, u64 nr, u32 tid);
  * Return: 0 or -ENOMEM. */
 int copies_add_left(struct copies *c, u64 ino, u64 pgoff, u32 nr);
 
+/* Who is to get page @pgoff of @ino waits: its chunk goes last, as the kernel
+ * keeps that page locked meanwhile. */
+void copies_touch(struct copies *c, u64 ino, u64 pgoff);
+
 #define COPIES_BATCH_CHUNKS 512
 #define COPIES_BATCH_TIDS 32
 
@@ -53,6 +62,7 @@ struct copies_run {
 struct copies_batch {
 	u64 ino;
 	u64 nr_pages;
+	u64 nr_fresh;
 	struct copies_run chunks[COPIES_BATCH_CHUNKS];
 	u32 nr_chunks;
 	u32 tids[COPIES_BATCH_TIDS];

@@ -336,10 +336,12 @@ static void start_unmapper(struct daemon *d)
 
 	if (!err)
 		err = unmapper_start(d->unmapper, d->mountpoint, &dev);
-	if (err)
-		log_msg(LOG_WARNING,
-			"%s: the kernel keeps its copies of pages: %s",
-			d->mountpoint, strerror(-err));
+	if (!err)
+		return;
+
+	unmapper_stop(d->unmapper); /* nobody is to wait for it */
+	log_msg(LOG_WARNING, "%s: the kernel keeps its copies of pages: %s",
+		d->mountpoint, strerror(-err));
 }
 
 /* As far as we may: an ordinary user may not, and older kernels lack one. */

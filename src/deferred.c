@@ -340,6 +340,8 @@ struct kept {
 	struct pacer_item item;
 	struct session *session;
 	size_t len;
+	u64 since_ns; /* by the pacer's clock */
+	u64 pause_ns;
 	int rounds;
 	_Alignas(struct fuse_in_header) char request[];
 };
@@ -364,8 +366,10 @@ static void kept_soon(struct kept *k)
 {
 	struct pacer *p = k->session->retrier;
 
+	k->pause_ns = min(max(2 * k->pause_ns, (u64)DEFERRED_SOON_NS),
+			  (u64)DEFERRED_SOON_MAX_NS);
 	pacer_item_init(&k->item, kept_serve);
-	pacer_add(p, &k->item, pacer_now(p) + DEFERRED_SOON_NS);
+	pacer_add(p, &k->item, pacer_now(p) + k->pause_ns);
 }
 
 /* In the retrier's thread, as these may wait for the device. */
@@ -374,11 +378,12 @@ static void kept_serve(struct pacer_item *item)
 	struct kept *k = container_of(item, struct kept, item);
 	struct session *s = k->session;
 
-	enum again again = session_serve_kept(s, k->request, k->len);
+	u64 waited = pacer_now(s->pacer) - k->since_ns;
+	enum again again = session_serve_kept(s, k->request, k->len, waited);
 
 	if (again == AGAIN_NO) {
 		kept_end(k);
-	} else if (again == AGAIN_SOON) {
+	} else if (again != AGAIN_AFTER_COMMIT) {
 		kept_soon(k);
 	} else if (++k->rounds < DEFERRED_ROUNDS) {
 		fs_commit(s->fs, &k->done);
@@ -410,31 +415,30 @@ static bool may_keep(struct session *s, size_t len)
 	return may;
 }
 
-void defer_request(struct session *s, const void *request, size_t len,
-		   enum again when)
+int defer_request(struct session *s, const void *request, size_t len,
+		  enum again when)
 {
 	size_t size = kept_size(len);
 	struct kept *k;
 
-	if (!may_keep(s, size)) {
-		session_refuse(s, request, -ENOSPC);
-		return;
-	}
+	if (!may_keep(s, size))
+		return -ENOSPC;
 	k = malloc(size);
 	if (!k) {
 		unhold(s, size);
-		session_refuse(s, request, -ENOMEM);
-		return;
+		return -ENOMEM;
 	}
 
 	*k = (struct kept){.session = s, .len = len};
+	k->since_ns = pacer_now(s->pacer);
 	k->done.fn = kept_after_commit;
 	memcpy(k->request, request, len);
 	deferred_begin(s);
-	if (when == AGAIN_SOON)
-		kept_soon(k);
-	else
+	if (when == AGAIN_AFTER_COMMIT)
 		fs_commit(s->fs, &k->done);
+	else
+		kept_soon(k);
+	return 0;
 }
 
 /* ---- until the tracker has looked ---- */

@@ -8,8 +8,9 @@
  *	fallocate without space	defer_fallocate()	the same
  *	a change while too many are pending
  *				defer_request()		the same
- *	opening what the unmapper is at
- *				defer_request()		a millisecond later
+ *	opening what the unmapper is at; the kernel's own reads while it has
+ *	too many pages
+ *				defer_request()		some milliseconds later
  *	a control file		defer_count()	when what it began is done
  *	rename, link		defer_settled()	when the file came with its name
  *	one that shows mappings	defer_scan()	when the tracker has looked
@@ -41,7 +42,8 @@ struct late_write {
 
 /* Data of writes and whole requests held at once for their second try. Past it
  * a write is cut to DEFERRED_SHORT: it comes out short, and the rest is the
- * program's to write again. Other requests get ENOSPC. */
+ * program's to write again. The kernel's own reads are served without delay;
+ * other requests get ENOSPC. */
 #define DEFERRED_HELD_MAX ((u64)8 << 20)
 #define DEFERRED_SHORT ((size_t)64 << 10)
 
@@ -84,13 +86,18 @@ void defer_fallocate(fuse_req_t req, const struct late_fallocate *what);
 #define DEFERRED_ROUNDS 3
 #define DEFERRED_FAILED_NS NSEC_PER_SEC
 
-/* After that time one is served again that was to be served again soon. */
+/* After that time one is served again that was to be served again soon; twice
+ * as long each time it comes to nothing. */
 #define DEFERRED_SOON_NS NSEC_PER_MSEC
+#define DEFERRED_SOON_MAX_NS (16 * NSEC_PER_MSEC)
 
-/* Keep a copy of a request and serve it from its beginning: AGAIN_AFTER_COMMIT,
- * which is asked for here, or AGAIN_SOON. */
-void defer_request(struct session *s, const void *request, size_t len,
-		   enum again when);
+/*
+ * Keep a copy of a request and serve it from its beginning: AGAIN_AFTER_COMMIT,
+ * which is asked for here, or AGAIN_SOON or AGAIN_IF_ROOM.
+ * Return: 0; -ENOSPC or -ENOMEM: it is not kept, and not answered.
+ */
+int defer_request(struct session *s, const void *request, size_t len,
+		  enum again when);
 
 /* The longest wait for the tracker. */
 #define DEFERRED_SCAN_MAX_NS NSEC_PER_SEC

@@ -178,6 +178,27 @@ static void note_kernel_read(fuse_req_t req, u64 ino, u64 fh,
 		tracker_fault(s->tracker, tid, ino, fault);
 }
 
+/*
+ * In own mode the kernel's copies of pages are bounded, so it may have to wait
+ * for more of them; see src/unmapper.h. Not by a read(2), which tells who it
+ * is and leaves no copy. What is admitted is noted before the kernel has it, so
+ * that no page is ever overlooked.
+ */
+static bool may_fill(fuse_req_t req, u64 ino, off_t off, size_t size,
+		     const struct fuse_file_info *fi)
+{
+	struct session *s = session_of(req);
+
+	if (!s->own || fi->lock_owner ||
+	    unmapper_admit(s->unmapper, ino, (u64)off, size,
+			   fuse_req_ctx(req)->pid, session_waited_ns()))
+		return true;
+
+	session_again(AGAIN_IF_ROOM);
+	reply_none(req);
+	return false;
+}
+
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	     struct fuse_file_info *fi)
 {
@@ -199,6 +220,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	}
 
 	size = min(size, SESSION_MAX_WRITE);
+	if (!may_fill(req, ino, off, size, fi))
+		return;
 	ret = fs_read(fs, fi->fh, (u64)off, size, &rd);
 	if (ret < 0) {
 		reply_err(req, (int)ret);
@@ -206,11 +229,6 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	}
 	if (!fi->lock_owner && ret)
 		note_kernel_read(req, ino, fi->fh, &rd.fault);
-	/* Not a read(2), which tells who it is: the kernel fills its cache.
-	 * Noted before it has the pages, so that none is ever overlooked. */
-	if (s->own && !fi->lock_owner)
-		unmapper_note(s->unmapper, ino, (u64)off, size,
-			      fuse_req_ctx(req)->pid);
 	reply_read(req, &rd);
 	cache_read_done(fs_cache(fs), &rd);
 }

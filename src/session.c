@@ -22,6 +22,9 @@
 /* A page for a short request and its names, then what a read may need. */
 #define WORKER_BUF ((1 + (size_t)CACHE_READ_MAX_PAGES) * PAGE_SIZE)
 
+/* Of the workers, and of who serves kept requests. */
+#define ALL_BUFS ((SESSION_WORKERS + 1) * WORKER_BUF)
+
 /* Workers that read requests, while others are parked. */
 #define LISTENERS 2
 
@@ -35,11 +38,11 @@ _Static_assert(SESSION_WORKERS > SESSION_MAX_BACKGROUND + 8,
 struct worker {
 	struct session *session;
 	pthread_t thread;
-	char *buf;	  /* page-aligned, but for a request that was kept */
-	size_t size;	  /* of it: WORKER_BUF, or no more than the request's */
+	char *buf;	  /* WORKER_BUF, page-aligned */
 	size_t len;	  /* of the request in it */
 	u32 opcode;	  /* that it came with */
 	enum again again; /* it is to be served again */
+	u64 waited_ns;	  /* since it came, if it is kept */
 
 	/* under park_lock */
 	struct waitq unparked;
@@ -62,9 +65,9 @@ u32 session_opcode(void)
 void *session_scratch(size_t *ret_len)
 {
 	struct worker *w = this_worker;
-	size_t used = min(bytes_to_pages(w->len) << PAGE_SHIFT, w->size);
+	size_t used = bytes_to_pages(w->len) << PAGE_SHIFT;
 
-	*ret_len = w->size - used;
+	*ret_len = WORKER_BUF - used;
 	return w->buf + used;
 }
 
@@ -72,6 +75,11 @@ void session_again(enum again when)
 {
 	assert(this_worker);
 	this_worker->again = when;
+}
+
+u64 session_waited_ns(void)
+{
+	return this_worker->waited_ns;
 }
 
 /* ---- what INIT settles ---- */
@@ -409,11 +417,13 @@ static bool note_init(struct worker *w, const struct fuse_in_header *in)
 	return !unfit;
 }
 
-static void process(struct worker *w)
+static void process(struct worker *w, u64 waited_ns)
 {
 	struct fuse_buf buf = {.mem = w->buf, .size = w->len};
 	struct fuse_in_header *in = buf.mem;
 
+	w->again = AGAIN_NO;
+	w->waited_ns = waited_ns;
 	w->opcode = wire_translate(buf.mem);
 	fuse_session_process_buf(w->session->fuse, &buf);
 	lock_assert_none();
@@ -421,16 +431,27 @@ static void process(struct worker *w)
 	in->opcode = w->opcode;
 }
 
-enum again session_serve_kept(struct session *s, void *request, size_t len)
+enum again session_serve_kept(struct session *s, const void *request,
+			      size_t len, u64 waited_ns)
 {
-	struct worker w = {
-		.session = s, .buf = request, .size = len, .len = len};
+	struct worker w = {.session = s, .buf = s->retry_buf, .len = len};
 
-	assert(!this_worker);
+	assert(!this_worker && len <= WORKER_BUF);
+	memcpy(w.buf, request, len);
 	this_worker = &w;
-	process(&w);
+	process(&w, waited_ns);
 	this_worker = NULL;
 	return w.again;
+}
+
+static void serve_later(struct worker *w)
+{
+	int err = defer_request(w->session, w->buf, w->len, w->again);
+
+	if (err && w->again == AGAIN_IF_ROOM)
+		process(w, UINT64_MAX);
+	else if (err)
+		session_refuse(w->session, w->buf, err);
 }
 
 static void worker_serve(struct worker *w)
@@ -448,10 +469,9 @@ static void worker_serve(struct worker *w)
 	if (init && !note_init(w, in)) {
 		session_refuse(w->session, in, -EPROTONOSUPPORT);
 	} else {
-		w->again = AGAIN_NO;
-		process(w);
+		process(w, 0);
 		if (w->again)
-			defer_request(w->session, w->buf, w->len, w->again);
+			serve_later(w);
 	}
 	if (init)
 		notify(w->session->ready_fd);
@@ -474,15 +494,14 @@ static void *worker_main(void *arg)
 
 static int workers_new(struct session *s)
 {
-	char *bufs =
-		mmap(NULL, SESSION_WORKERS * WORKER_BUF, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *bufs = mmap(NULL, ALL_BUFS, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (bufs == MAP_FAILED)
 		return -ENOMEM;
 	s->workers = calloc(SESSION_WORKERS, sizeof(*s->workers));
 	if (!s->workers) {
-		(void)munmap(bufs, SESSION_WORKERS * WORKER_BUF);
+		(void)munmap(bufs, ALL_BUFS);
 		return -ENOMEM;
 	}
 
@@ -490,8 +509,8 @@ static int workers_new(struct session *s)
 		s->workers[i].session = s;
 		waitq_init(&s->workers[i].unparked);
 		s->workers[i].buf = bufs + i * WORKER_BUF;
-		s->workers[i].size = WORKER_BUF;
 	}
+	s->retry_buf = bufs + SESSION_WORKERS * WORKER_BUF;
 	return 0;
 }
 
@@ -501,7 +520,7 @@ static void workers_free(struct session *s)
 		return;
 	for (unsigned i = 0; i < SESSION_WORKERS; i++)
 		waitq_done(&s->workers[i].unparked);
-	(void)munmap(s->workers[0].buf, SESSION_WORKERS * WORKER_BUF);
+	(void)munmap(s->workers[0].buf, ALL_BUFS);
 	free(s->workers);
 }
 

@@ -17,9 +17,10 @@
  * programs' requests, so there are more workers than max_background: reads and
  * write-out that wait for the device leave some for a stat.
  *
- * One worker has one buffer, for the request and, behind it, for what is read
- * when the cache has no frame to spare: a request that wants an answer of that
- * size is itself short. Pages of it that no request touches cost no memory.
+ * One worker has one buffer, as has the retrier, for the request and, behind
+ *it, for what is read when the cache has no frame to spare: a request that
+ *wants an answer of that size is itself short. Pages of it that no request
+ *touches cost no memory.
  *
  * All read the one descriptor. No clones of it: those of a killed daemon abort
  * the requests in flight.
@@ -61,6 +62,7 @@ struct session {
 	struct pacer *pacer;   /* delayed answers */
 	struct pacer *retrier; /* second tries: may wait for the device */
 	struct worker *workers;
+	char *retry_buf; /* as a worker's, for the retrier */
 	unsigned nr_started;
 	int ready_fd;
 	int ended_fd;
@@ -190,14 +192,20 @@ enum again {
 	AGAIN_NO,
 	AGAIN_AFTER_COMMIT, /* too much is pending */
 	AGAIN_SOON,	    /* what hinders it takes moments */
+	AGAIN_IF_ROOM,	    /* the same, or at once when it cannot be kept */
 };
 void session_again(enum again when);
 
+/* For how long this request has been put off, by the pacer's clock; UINT64_MAX
+ * when it cannot be any longer. */
+u64 session_waited_ns(void);
+
 /* ---- for src/deferred.c ---- */
 
-/* Serve a request that was kept, in a thread that is no worker.
+/* Serve a request that was kept for @waited_ns, in the retrier's thread.
  * Return: whether it is to be served again. */
-enum again session_serve_kept(struct session *s, void *request, size_t len);
+enum again session_serve_kept(struct session *s, const void *request,
+			      size_t len, u64 waited_ns);
 
 /* Answer a request that is not being served with @err, a -errno. */
 void session_refuse(struct session *s, const void *request, int err);

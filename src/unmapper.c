@@ -18,13 +18,19 @@
 
 #define HELPER_TIMEOUT_MS 10000
 
-/* One batch: short, so that the helper is soon idle again, and that what is
- * taken back by two threads is not one file's alone. */
+/* One batch: short, so that the helper is soon idle again, that what is taken
+ * back by two threads is not one file's alone, and that who waits for room does
+ * not wait for the whole of it. */
 #define BATCH_PAGES 8192
 
 /* When nothing that was asked for could be had; doubled each time. */
 #define BACKOFF_NS (100 * NSEC_PER_MSEC)
 #define BACKOFF_MAX_NS (1600 * NSEC_PER_MSEC)
+
+struct backoff {
+	u64 pause_ns;
+	u64 until_ns;
+};
 
 /* After so many new pages the cache is told of its smaller budget. */
 #define TELL_PAGES 64
@@ -33,6 +39,7 @@ struct taker {
 	struct unmapper *u;
 	pthread_t thread;
 	struct unmap_helper helper;
+	u64 batch_nr; /* of the batch that it is at, 0: none; under lock */
 	struct copies_batch batch;
 	struct unmap_request req;
 	struct unmap_answer answer;
@@ -57,12 +64,15 @@ struct unmapper {
 	struct waitq done; /* drops */
 	struct copies copies;
 	struct list_head drops;
-	u64 high, low; /* pages */
-	u64 told;      /* pages, of the copies, that the cache was told */
-	u64 resume_ns; /* not before */
-	u64 backoff_ns;
-	bool taking_back; /* from high down to low */
-	bool missed;	  /* a copy could not be noted */
+	u64 high, low, full; /* pages */
+	u64 taking;	     /* pages of the batches that takers are at */
+	u64 taking_fresh;    /* ... that were not asked for before */
+	u64 batches_begun;
+	u64 told; /* pages, of the copies, that the cache was told */
+	struct backoff stayed;	  /* of batches of which nothing could be had */
+	struct backoff forgetful; /* of taking everything, as some was missed */
+	bool taking_back;	  /* from high down to low */
+	bool missed;		  /* a copy could not be noted */
 	bool started, stopping;
 
 	/* atomic */
@@ -88,6 +98,7 @@ static void set_share_locked(struct unmapper *u)
 
 	u->high = UNMAPPER_HIGH(size) >> PAGE_SHIFT;
 	u->low = UNMAPPER_LOW(size) >> PAGE_SHIFT;
+	u->full = UNMAPPER_FULL(size) >> PAGE_SHIFT;
 }
 
 int unmapper_new(const struct unmapper_config *cfg, struct unmapper **ret)
@@ -127,16 +138,23 @@ void unmapper_free(struct unmapper *u)
 
 static u64 pages_locked(const struct unmapper *u)
 {
-	return u->copies.nr_pages;
+	return u->copies.nr_pages + u->taking;
 }
 
+/* Is there something to take for who has nothing to do? */
 static bool over_locked(struct unmapper *u)
 {
-	if (pages_locked(u) > u->high)
+	if (u->copies.nr_pages > u->high)
 		u->taking_back = true;
-	else if (pages_locked(u) <= u->low)
+	else if (u->copies.nr_pages <= u->low)
 		u->taking_back = false;
 	return u->taking_back || u->missed;
+}
+
+static bool is_full_locked(const struct unmapper *u)
+{
+	return u->started && !u->stopping &&
+	       u->copies.nr_fresh + u->taking_fresh > u->full;
 }
 
 /* What the kernel has is no longer there for frames. Return: whether to. */
@@ -151,19 +169,38 @@ static bool tell_locked(struct unmapper *u, u64 *ret_pages)
 	return true;
 }
 
-void unmapper_note(struct unmapper *u, u64 ino, u64 pos, size_t len, pid_t tid)
+/* Return: false: there is no room. */
+static bool admit_locked(struct unmapper *u, u64 ino, u64 pos, size_t len,
+			 pid_t tid, u64 waited_ns)
 {
 	u64 pgoff = pos >> PAGE_SHIFT;
-	bool tell, over;
-	u64 pages = 0;
+	bool full = is_full_locked(u);
 
-	if (!u || !len)
-		return;
-
-	mutex_lock(&u->lock);
+	if (full) {
+		count(u, unmap_waits, waited_ns == 0);
+		count(u, unmap_late, waited_ns >= UNMAPPER_WAIT_NS);
+	}
+	if (full && waited_ns < UNMAPPER_WAIT_NS) {
+		copies_touch(&u->copies, ino, pgoff);
+		return false;
+	}
 	if (copies_add(&u->copies, ino, pgoff,
 		       bytes_to_pages(pos + len) - pgoff, (u32)tid))
 		u->missed = true;
+	return true;
+}
+
+bool unmapper_admit(struct unmapper *u, u64 ino, u64 pos, size_t len, pid_t tid,
+		    u64 waited_ns)
+{
+	bool admitted, tell, over;
+	u64 pages = 0;
+
+	if (!u || !len)
+		return true;
+
+	mutex_lock(&u->lock);
+	admitted = admit_locked(u, ino, pos, len, tid, waited_ns);
 	over = over_locked(u);
 	tell = tell_locked(u, &pages);
 	mutex_unlock(&u->lock);
@@ -171,6 +208,7 @@ void unmapper_note(struct unmapper *u, u64 ino, u64 pos, size_t len, pid_t tid)
 		waitq_wake_one(&u->wake);
 	if (tell)
 		cache_set_copies(fs_cache(u->cfg.fs), pages << PAGE_SHIFT);
+	return admitted;
 }
 
 static void note_left(struct unmapper *u, u64 ino, u64 pgoff, u32 nr)
@@ -312,6 +350,32 @@ _Static_assert(COPIES_BATCH_CHUNKS <= UNMAP_MAX_RANGES &&
 		       COPIES_BATCH_TIDS <= UNMAP_MAX_PIDS,
 	       "a batch is one request");
 
+/* Return: false: there is nothing to take. */
+static bool begin_batch_locked(struct taker *t, u64 ino, u64 want)
+{
+	struct unmapper *u = t->u;
+
+	if (!copies_take(&u->copies, ino, want, &t->batch))
+		return false;
+	t->batch_nr = ++u->batches_begun;
+	u->taking += t->batch.nr_pages;
+	u->taking_fresh += t->batch.nr_fresh;
+	return true;
+}
+
+static void end_batch(struct taker *t)
+{
+	struct unmapper *u = t->u;
+
+	mutex_lock(&u->lock);
+	t->batch_nr = 0;
+	u->taking -= t->batch.nr_pages;
+	u->taking_fresh -= t->batch.nr_fresh;
+	mutex_unlock(&u->lock);
+	waitq_wake_all(&u->done);
+	tell(u);
+}
+
 /* What could not even be asked for is still there, as far as we know.
  * Return: whether there is less than before. */
 static bool take_batch(struct taker *t)
@@ -328,7 +392,7 @@ static bool take_batch(struct taker *t)
 		note_left(t->u, b->ino, b->chunks[i].pgoff, nr);
 		left += nr;
 	}
-	tell(t->u);
+	end_batch(t);
 	return left < b->nr_pages;
 }
 
@@ -377,8 +441,7 @@ static void drop_noted(struct taker *t, u64 ino)
 	mutex_unlock(&u->lock);
 	while (more && todo) {
 		mutex_lock(&u->lock);
-		more = !u->stopping &&
-		       copies_take(&u->copies, ino, UINT64_MAX, &t->batch);
+		more = !u->stopping && begin_batch_locked(t, ino, UINT64_MAX);
 		mutex_unlock(&u->lock);
 		if (more) {
 			todo -= min(todo, (u64)t->batch.nr_chunks);
@@ -387,10 +450,39 @@ static void drop_noted(struct taker *t, u64 ino)
 	}
 }
 
+/* Is somebody still at what was taken up to batch @nr? */
+static bool is_taking_locked(const struct unmapper *u, u64 nr)
+{
+	for (u32 i = 0; i < UNMAPPER_THREADS; i++) {
+		if (u->takers[i].batch_nr && u->takers[i].batch_nr <= nr)
+			return true;
+	}
+	return false;
+}
+
+/* The others' batches: those end, as nobody waits in the middle of one. */
+static void wait_taken(struct unmapper *u)
+{
+	u64 nr;
+
+	mutex_lock(&u->lock);
+	nr = u->batches_begun;
+	while (!u->stopping && is_taking_locked(u, nr))
+		waitq_wait(&u->done, &u->lock);
+	mutex_unlock(&u->lock);
+}
+
+static void drop_copies(struct taker *t, u64 ino)
+{
+	wait_taken(t->u);
+	drop_noted(t, ino);
+	wait_taken(t->u);
+}
+
 static void drop_all(struct taker *t, u64 ino)
 {
 	if (t->u->cfg.own)
-		drop_noted(t, ino);
+		drop_copies(t, ino);
 	else if (ino)
 		drop_file(t, ino);
 	else
@@ -407,9 +499,25 @@ enum work {
 	WORK_BATCH,
 };
 
+/* When the next batch may be taken. What was not asked for before is worth a
+ * try whatever came of the last one. */
+static u64 resume_locked(const struct unmapper *u)
+{
+	return u->copies.nr_fresh > u->high ? 0 : u->stayed.until_ns;
+}
+
+static u64 batch_size_locked(const struct unmapper *u)
+{
+	u64 most = min(max(u->high / 2, (u64)COPIES_CHUNK), (u64)BATCH_PAGES);
+
+	return min(u->copies.nr_pages - u->low, most);
+}
+
 static enum work next_work_locked(struct unmapper *u, struct taker *t,
 				  struct drop **ret_drop)
 {
+	bool over;
+
 	if (u->stopping)
 		return WORK_STOP;
 	if (!list_empty(&u->drops)) {
@@ -418,17 +526,29 @@ static enum work next_work_locked(struct unmapper *u, struct taker *t,
 		(*ret_drop)->queued = false;
 		return WORK_DROP;
 	}
-	if (!over_locked(u) || now_ns() < u->resume_ns)
-		return WORK_NONE;
-	if (u->missed) {
+	over = over_locked(u);
+	if (over && u->missed && now_ns() >= u->forgetful.until_ns) {
 		u->missed = false;
+		/* one of us, and then take_missed() says when again */
+		u->forgetful.until_ns = UINT64_MAX;
 		return WORK_MISSED;
 	}
-	return copies_take(&u->copies, 0,
-			   min(pages_locked(u) - u->low, (u64)BATCH_PAGES),
-			   &t->batch)
-		       ? WORK_BATCH
-		       : WORK_NONE;
+	if (over && u->taking_back && now_ns() >= resume_locked(u) &&
+	    begin_batch_locked(t, 0, batch_size_locked(u)))
+		return WORK_BATCH;
+	return WORK_NONE;
+}
+
+/* When what next_work_locked() left undone is to be done. */
+static u64 next_time_locked(const struct unmapper *u)
+{
+	u64 at = UINT64_MAX;
+
+	if (u->taking_back)
+		at = resume_locked(u);
+	if (u->missed)
+		at = min(at, u->forgetful.until_ns);
+	return max(at, now_ns() + NSEC_PER_MSEC);
 }
 
 static enum work wait_work(struct taker *t, struct drop **ret_drop)
@@ -439,9 +559,8 @@ static enum work wait_work(struct taker *t, struct drop **ret_drop)
 	mutex_lock(&u->lock);
 	while ((work = next_work_locked(u, t, ret_drop)) == WORK_NONE) {
 		if (over_locked(u))
-			(void)waitq_wait_until(
-				&u->wake, &u->lock,
-				max(u->resume_ns, now_ns() + NSEC_PER_MSEC));
+			(void)waitq_wait_until(&u->wake, &u->lock,
+					       next_time_locked(u));
 		else
 			waitq_wait(&u->wake, &u->lock);
 	}
@@ -463,17 +582,31 @@ static void finish_drop(struct unmapper *u, struct drop *d)
 		waitq_wake_all(&u->done);
 }
 
-static void back_off(struct unmapper *u, bool progress)
+static void back_off(struct unmapper *u, struct backoff *b, bool progress)
 {
+	u64 pause = 0;
+
 	mutex_lock(&u->lock);
-	if (progress) {
-		u->backoff_ns = 0;
-	} else {
-		u->backoff_ns = min(max(2 * u->backoff_ns, (u64)BACKOFF_NS),
-				    (u64)BACKOFF_MAX_NS);
-		u->resume_ns = now_ns() + u->backoff_ns;
-	}
+	if (!progress)
+		pause = min(max(2 * b->pause_ns, (u64)BACKOFF_NS),
+			    (u64)BACKOFF_MAX_NS);
+	b->pause_ns = pause;
+	b->until_ns = pause ? now_ns() + pause : 0;
 	mutex_unlock(&u->lock);
+}
+
+/* Files that have been looked up may be many. While there is no memory to note
+ * what they have in the kernel, they are all gone through now and then. */
+static void take_missed(struct taker *t)
+{
+	struct unmapper *u = t->u;
+	bool again;
+
+	drop_known(t);
+	mutex_lock(&u->lock);
+	again = u->missed;
+	mutex_unlock(&u->lock);
+	back_off(u, &u->forgetful, !again);
 }
 
 static void *taker_main(void *arg)
@@ -487,9 +620,9 @@ static void *taker_main(void *arg)
 			drop_all(t, d->ino);
 			finish_drop(t->u, d);
 		} else if (work == WORK_MISSED) {
-			drop_known(t);
+			take_missed(t);
 		} else {
-			back_off(t->u, take_batch(t));
+			back_off(t->u, &t->u->stayed, take_batch(t));
 		}
 	}
 	return NULL;
@@ -550,6 +683,7 @@ int unmapper_start(struct unmapper *u, const char *mountpoint,
 	mutex_lock(&u->lock);
 	u->started = true;
 	mutex_unlock(&u->lock);
+	waitq_wake_all(&u->wake);
 	return 0;
 }
 
@@ -617,7 +751,7 @@ int unmapper_drop(struct unmapper *u, u64 ino, u32 timeout_ms)
 
 	d->ino = ino;
 	mutex_lock(&u->lock);
-	if (u->stopping || !u->started) {
+	if (u->stopping) {
 		err = -ETIMEDOUT;
 	} else {
 		d->queued = true;

@@ -4,7 +4,7 @@
  * to Linux.
  *
  *	unmapper_new();
- *	unmapper_note()		by request threads, of what the kernel reads
+ *	unmapper_admit()	by request threads, for what the kernel reads
  *	unmapper_start();	when it is mounted
  *	unmapper_drop()		vm/drop_caches, a smaller vm/cache_size
  *	unmapper_stop(); unmapper_free();
@@ -20,7 +20,11 @@
  *
  * When, in own mode. The kernel may have copies of a quarter of cache_size;
  * past it they are taken back, least recently handed out first, until it is an
- * eighth. In other modes, when somebody asks.
+ * eighth. Past a half, whoever is to get more of them waits, UNMAPPER_WAIT_NS
+ *at most: only while there are so many that were not asked for yet or are just
+ * being taken back. For pages that stayed when they were asked for nobody
+ *waits, or a large file that is locked in memory would slow every fault for
+ *ever. In other modes, when somebody asks.
  *
  * Who waits for whom. The unmapper's threads hold no lock while they are at it,
  * and nobody waits for them but whoever writes to drop_caches or cache_size,
@@ -30,6 +34,19 @@
  * waits for a program, or for us. A program that opens a file for writing while
  * it is being invalidated is answered a little later; no worker waits for it,
  * and the invalidation does not wait for the program.
+ *
+ * A fault that is put off occupies no worker either, and holds nothing of ours.
+ * In the kernel it has its page locked, and when it is tried for the second
+ *time the mmap lock of its process, shared. Another thread may want that lock
+ *for itself, for mmap(2), and behind such a one nobody gets it: not the helper,
+ *who needs it to read maps and to page out. And an invalidation waits for the
+ *page. So the unmapper may wait for a fault that waits for the unmapper. What
+ *ends this is the time limit: the fault is then served whatever the kernel has,
+ *and it needs nobody for that but the device. (It is rare, and one of two
+ *threads: a page that is waited for goes to the end of the order in which they
+ *are taken, and the kernel gives the mmap lock up before it reads for the first
+ * time.) DONTNEED and PAGEOUT leave a locked page alone. Write-out never waits
+ * for a fault: what is read is not dirty.
  *
  * Threads: any. Locks: a leaf inside. Errors: 0 or -errno.
  */
@@ -46,9 +63,14 @@ struct unmapper;
 
 #define UNMAPPER_THREADS 2
 
-/* The kernel's share of cache_size, and down to where it is taken back. */
+/* The kernel's share of cache_size, down to where it is taken back, and from
+ * where on the kernel waits for more. */
 #define UNMAPPER_HIGH(cache_size) ((cache_size) / 4)
 #define UNMAPPER_LOW(cache_size) ((cache_size) / 8)
+#define UNMAPPER_FULL(cache_size) ((cache_size) / 2)
+
+/* The longest wait. */
+#define UNMAPPER_WAIT_NS (200 * NSEC_PER_MSEC)
 
 struct unmapper_config {
 	struct fs *fs;
@@ -72,12 +94,18 @@ int unmapper_start(struct unmapper *u, const char *mountpoint,
  * Context: requests are still being served. NULL is fine. */
 void unmapper_stop(struct unmapper *u);
 
-/* The kernel is about to get [@pos, @pos + @len) of @ino, asked for by the
- * thread @tid. Never waits. NULL is fine. */
-void unmapper_note(struct unmapper *u, u64 ino, u64 pos, size_t len, pid_t tid);
+/*
+ * The kernel wants [@pos, @pos + @len) of @ino, for the thread @tid, and was
+ * put off for @waited_ns so far: note that it gets it. Never waits. NULL is
+ * fine. Return: false: it has too many already. Nothing was noted; ask again
+ * soon.
+ */
+bool unmapper_admit(struct unmapper *u, u64 ino, u64 pos, size_t len, pid_t tid,
+		    u64 waited_ns);
 
 /* Take back all copies of a file, of all when @ino is 0, and wait for it, at
- * most @timeout_ms. NULL is fine. Context: no request thread.
+ * most @timeout_ms; also for what is just being taken back, and for the start
+ * if that is still to come. NULL is fine. Context: no request thread.
  * Return: 0, -ETIMEDOUT (it goes on), -ENOMEM. */
 int unmapper_drop(struct unmapper *u, u64 ino, u32 timeout_ms);
 
@@ -90,12 +118,15 @@ void unmapper_reap(struct unmapper *u);
 /* X(name, help) */
 #define UNMAP_COUNTERS(X)                                                     \
 	X(unmap_inval, "times that pages of the kernel were invalidated")     \
-	X(unmap_pageout, "pages of mappings asked to be paged out, there or not")  \
+	X(unmap_pageout,                                                      \
+	  "pages of mappings asked to be paged out, there or not")            \
 	X(unmap_dontneed, "pages of the kernel that were dropped after that") \
 	X(unmap_shared, "pages that stayed, of files several processes map")  \
 	X(unmap_left, "other pages that stayed: locked, or in use")           \
 	X(unmap_denied, "programs whose mappings we may not touch")           \
 	X(unmap_failed, "times that pages could not be asked for")            \
+	X(unmap_waits, "reads of the kernel that waited for that")            \
+	X(unmap_late, "... and were served before it was done")               \
 	X(unmap_us, "time spent taking pages back, us")                       \
 	X(unmap_helpers, "helper processes started")
 

@@ -238,6 +238,37 @@ t_stores()
 	at_least "$(vmstat unmap_pageout)" 1 'pages taken back'
 }
 
+_signal_helpers()
+{
+	for _p in $(descendants "$(daemon_pid)"); do
+		kill "-$1" "$_p"
+	done
+}
+
+# They are started when they are needed.
+_some_were_late()
+{
+	_signal_helpers STOP
+	[ "$(vmstat unmap_late)" -ge $((_late + 3)) ]
+}
+
+# Nothing is taken back: a program that touches more and more pages gets ahead
+# slowly, from half of the budget on.
+t_slow()
+{
+	[ "$(id -u)" = 0 ] || skip 'for root'
+	knob drop_caches 1
+	_late=$(vmstat unmap_late)
+	"$own" stores "$MNT/slow" 64 "$TMP/disk" >"$TMP/stores" &
+	_pid=$!
+	until_true 60 _some_were_late || fail 'nobody waited'
+	at_most "$(cached "$MNT/slow")" 65536 'kB of it in the kernel'
+	_signal_helpers CONT
+	wait "$_pid" || fail 'the program lost something'
+	read -r _kernel _ <"$TMP/stores"
+	at_most "$_kernel" 65536 'kB of it in the kernel, at most'
+}
+
 # Who takes back is two processes of ours; they come again when they die.
 t_killed()
 {
@@ -287,6 +318,7 @@ run 'read(2) of a file here into a mapping loses nothing meanwhile' \
 run 'read(2) of a file elsewhere into a mapping loses nothing meanwhile' \
 	t_into "$TMP/a" "$rounds"
 run 'stores all over a large file stay within the bounds' t_stores
+run 'who touches pages faster than they are taken back is slowed' t_slow
 run 'a helper that was killed is replaced, and leaves no zombie' t_killed
 run 'cache=kernel: drop_caches and shrinking reach the kernel' t_mode kernel
 run 'cache=writeback: drop_caches and shrinking reach the kernel' \

@@ -287,10 +287,10 @@ static int opened(u64 *ret_fh)
 	return 0;
 }
 
-/* The unmapper is linked, but there is none. */
+/* What the unmapper asks for. */
 u64 cache_get_knob(const struct cache *cache, enum cache_knob knob)
 {
-	return 0;
+	return fake.cache_size;
 }
 
 void cache_set_copies(struct cache *cache, u64 bytes)
@@ -304,7 +304,7 @@ int fs_path(struct fs *fs, u64 ino, char *buf, size_t size)
 
 int fs_take_begin(struct fs *fs, u64 ino)
 {
-	return -ENOENT;
+	return fake.to_invalidate ? 0 : -ENOENT;
 }
 
 void fs_take_end(struct fs *fs, u64 ino)

@@ -41,6 +41,8 @@ struct fake {
 	bool mapped;	     /* every process maps every file */
 	bool shows_mappings; /* the control file does */
 	int taking;	     /* so many opens are to come again */
+	u64 cache_size;	     /* the unmapper's measure */
+	bool to_invalidate;  /* nobody has a file open for writing */
 	bool settles;	     /* names wait for a commit */
 
 	/* ---- what the test looks at ---- */

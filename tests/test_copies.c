@@ -97,18 +97,50 @@ START_TEST(a_batch_knows_the_last_threads_of_each_chunk_once)
 }
 END_TEST
 
+/* Which pages stayed is not known, so that those handed out are others. */
 START_TEST(what_stayed_is_counted_until_it_is_taken_again)
 {
 	ck_assert_int_eq(copies_add_left(&copies, 1, 300, 7), 0);
 	copies_check(&copies);
 	ck_assert_uint_eq(copies.nr_pages, 7);
-	add(1, 256, 3, 0); /* maybe the same */
-	ck_assert_uint_eq(copies.nr_pages, 7);
-	add(1, 256, 9, 0);
-	ck_assert_uint_eq(copies.nr_pages, 9);
+	add(1, 256, 3, 0);
+	ck_assert_uint_eq(copies.nr_pages, 10);
+	add(1, 256, COPIES_CHUNK, 0);
+	ck_assert_uint_eq(copies.nr_pages, COPIES_CHUNK);
 	ck_assert(copies_take(&copies, 0, 1, &batch));
-	ck_assert_uint_eq(batch.nr_pages, 9);
+	ck_assert_uint_eq(batch.nr_pages, COPIES_CHUNK);
 	ck_assert_uint_eq(copies.nr_pages, 0);
+}
+END_TEST
+
+START_TEST(what_stayed_is_not_fresh_until_it_is_handed_out_again)
+{
+	add(1, 0, 5, 0);
+	add(1, 3, 4, 0);
+	ck_assert_uint_eq(copies.nr_fresh, 7);
+	ck_assert(copies_take(&copies, 0, 1, &batch));
+	ck_assert_uint_eq(batch.nr_fresh, 7);
+	ck_assert_uint_eq(copies.nr_fresh, 0);
+
+	ck_assert_int_eq(copies_add_left(&copies, 1, 0, 7), 0);
+	copies_check(&copies);
+	ck_assert_uint_eq(copies.nr_fresh, 0);
+	add(1, 0, 2, 0);
+	ck_assert_uint_eq(copies.nr_fresh, 2);
+}
+END_TEST
+
+START_TEST(a_chunk_that_is_waited_for_goes_last)
+{
+	add(1, 0, 1, 0);
+	add(2, 0, 1, 0);
+	copies_touch(&copies, 1, COPIES_CHUNK - 1);
+	copies_touch(&copies, 1, COPIES_CHUNK); /* is not there */
+	copies_check(&copies);
+	ck_assert(copies_take(&copies, 0, 1, &batch));
+	ck_assert_uint_eq(batch.ino, 2);
+	ck_assert(copies_take(&copies, 0, 1, &batch));
+	ck_assert_uint_eq(batch.ino, 1);
 }
 END_TEST
 
@@ -208,6 +240,9 @@ Suite *test_suite(void)
 	tcase_add_test(tc, one_file_can_be_taken_alone);
 	tcase_add_test(tc, a_batch_knows_the_last_threads_of_each_chunk_once);
 	tcase_add_test(tc, what_stayed_is_counted_until_it_is_taken_again);
+	tcase_add_test(tc,
+		       what_stayed_is_not_fresh_until_it_is_handed_out_again);
+	tcase_add_test(tc, a_chunk_that_is_waited_for_goes_last);
 	tcase_add_test(tc, a_batch_is_bounded);
 	tcase_add_test(tc, random_notes_agree_with_a_flag_for_every_page);
 	tcase_add_test(tc, without_memory_nothing_is_half_noted);
