@@ -454,6 +454,19 @@ struct scan {
 	u32 refs; /* atomic: the tracker's and the retrier's */
 };
 
+/* Return: NULL: there are too many. */
+static struct scan *scan_new(struct session *s)
+{
+	struct scan *scan = NULL;
+
+	mutex_lock(&s->lock);
+	if (s->nr_scans < DEFERRED_SCANS)
+		scan = malloc(sizeof(*scan));
+	s->nr_scans += scan != NULL;
+	mutex_unlock(&s->lock);
+	return scan;
+}
+
 static void scan_put(struct scan *scan)
 {
 	if (!__atomic_sub_fetch(&scan->refs, 1, __ATOMIC_ACQ_REL))
@@ -475,8 +488,12 @@ static void scan_end(struct pacer_item *item)
 static void scan_done(struct tracker_wait *wait)
 {
 	struct scan *scan = container_of(wait, struct scan, wait);
+	struct session *s = scan->session;
 
-	pacer_hurry(scan->session->retrier, &scan->item);
+	mutex_lock(&s->lock);
+	s->nr_scans--;
+	mutex_unlock(&s->lock);
+	pacer_hurry(s->retrier, &scan->item);
 	scan_put(scan);
 }
 
@@ -484,10 +501,10 @@ void defer_scan(fuse_req_t req, u64 ino, const struct fuse_file_info *fi,
 		deferred_open_fn fn)
 {
 	struct session *s = session_of(req);
-	struct scan *scan = malloc(sizeof(*scan));
+	struct scan *scan = scan_new(s);
 
 	if (!scan) {
-		reply_err(req, -ENOMEM);
+		reply_err(req, -EAGAIN);
 		return;
 	}
 

@@ -99,11 +99,14 @@ void defer_fallocate(fuse_req_t req, const struct late_fallocate *what);
 int defer_request(struct session *s, const void *request, size_t len,
 		  enum again when);
 
-/* The longest wait for the tracker. */
+/* The longest wait for the tracker, and how many may stand in its list: they do
+ * for as long as it is stuck, whenever they were answered. */
 #define DEFERRED_SCAN_MAX_NS NSEC_PER_SEC
+#define DEFERRED_SCANS 256
 
 /* Let the tracker look at all processes, at most for DEFERRED_SCAN_MAX_NS; then
- * @fn is called, in another thread, to answer. */
+ * @fn is called, in another thread, to answer. With DEFERRED_SCANS waiting
+ * already, the answer is EAGAIN. */
 typedef void (*deferred_open_fn)(fuse_req_t req, u64 ino,
 				 struct fuse_file_info *fi);
 void defer_scan(fuse_req_t req, u64 ino, const struct fuse_file_info *fi,

@@ -72,6 +72,7 @@ struct session {
 	struct waitq idle; /* nr_deferred became 0 */
 	u64 nr_deferred;
 	u64 held_bytes; /* of writes and requests to be tried again */
+	u32 nr_scans;	/* that the tracker knows of */
 	struct list_head open_controls; /* src/ops_control.c */
 	u64 next_control_fh;
 

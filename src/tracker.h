@@ -5,8 +5,9 @@
  *	tracker_new();
  *	tracker_attach();	the device is known: from now on it can look
  *	tracker_start();
- *	tracker_opened() / tracker_fault() / tracker_unmapped()	by request
- *threads tracker_sync()		look at everything now, then call me
+ *	tracker_opened() / tracker_fault() / tracker_unmapped()
+ *				by request threads
+ *	tracker_sync()		look at everything now, then call me
  *	tracker_stop(); tracker_free();
  *
  * No request says that a file is mapped, so the tracker looks: at processes
@@ -19,14 +20,14 @@
  * begins the sequence again. Then it is events only: an idle mount costs no
  * CPU, and a program that has long been quiet and maps more of a file that it
  * has open, or forks, is seen when it faults, opens, or at the next
- *tracker_sync(). Deaths are told by pidfds (of as many processes as half our
- *descriptors; of more, looks find out).
+ * tracker_sync(). Deaths are told by pidfds (of as many processes as half our
+ * descriptors; of more, looks find out).
  *
  * What it costs: a process is looked at again no earlier than TRACKER_COST
  * times what the last look took (5%, or less, of a CPU), all looks that nobody
  * waits for together at most one part in four of a CPU. smaps, which is dearer,
- *has a thread and a rate of its own, and says the hints of madvise() and
- *mlock() and which private pages are copies.
+ * has a thread and a rate of its own, and says the hints of madvise() and
+ * mlock() and which private pages are copies.
  *
  * Threads. Only the tracker's own two read /proc/PID, which may wait for a
  * process that waits for us. Others put events into a bounded queue: they take

@@ -1592,6 +1592,39 @@ START_TEST(a_tracker_that_is_stuck_holds_up_who_asks_for_mappings_and_not_long)
 }
 END_TEST
 
+static int open_mappings(void)
+{
+	struct fuse_open_out out;
+
+	return peer_open_file(&peer, FUSE_OPEN, FAKE_CONTROL_FILE, O_RDONLY,
+			      &out);
+}
+
+/* Whoever asks is answered after a second, and yet the stuck one has a list of
+ * them. When it goes on, it is empty. */
+START_TEST(a_tracker_that_is_stuck_has_a_bounded_list_of_who_asked)
+{
+	const struct fuse_open_in in = {.flags = O_RDONLY};
+	u64 unique[DEFERRED_SCANS];
+
+	cfg.tracker = stuck_tracker();
+	fake.shows_mappings = true;
+	peer_init(&peer, &cfg, 38, PEER_INIT_FLAGS);
+	for (size_t i = 0; i < ARRAY_SIZE(unique); i++)
+		unique[i] = peer_send(&peer, FUSE_OPEN, FAKE_CONTROL_FILE, &in,
+				      sizeof(in), NULL, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(unique); i++)
+		free(peer_wait(&peer, unique[i]));
+	ck_assert_int_eq(open_mappings(), -EAGAIN);
+
+	tracker_stop(cfg.tracker);
+	ck_assert_int_eq(open_mappings(), 0);
+	peer_close(&peer);
+	tracker_free(cfg.tracker);
+	tmpdir_remove();
+}
+END_TEST
+
 static void read_as(u64 fh, u64 owner)
 {
 	struct fuse_read_in in = {
@@ -1642,6 +1675,8 @@ static void add_mappings(Suite *suite)
 	tcase_add_test(
 		bare,
 		a_tracker_that_is_stuck_holds_up_who_asks_for_mappings_and_not_long);
+	tcase_add_test(bare,
+		       a_tracker_that_is_stuck_has_a_bounded_list_of_who_asked);
 	suite_add_tcase(suite, bare);
 }
 
