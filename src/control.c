@@ -491,7 +491,7 @@ static int show(struct control_file *f, struct strbuf *sb)
 		vm_add_value(sb, vm_get(c, (u32)f->node.which));
 		return 0;
 	case NODE_STAT:
-		return control_inode_stat(c, f->node.which, sb);
+		return control_inode_stat(c, f->node.which, true, sb);
 	case NODE_PAGES:
 		return show_pages(f, sb);
 	case NODE_MAPS:
@@ -599,6 +599,16 @@ void control_release(struct control_file *f)
 	free(f);
 }
 
+static int finish_text(struct strbuf *sb, int err, char **ret_text,
+		       size_t *ret_len)
+{
+	if (err) {
+		strbuf_release(sb);
+		return err;
+	}
+	return strbuf_finish(sb, ret_text, ret_len);
+}
+
 int control_text(struct control *c, enum control_text what, char **ret_text,
 		 size_t *ret_len)
 {
@@ -607,11 +617,16 @@ int control_text(struct control *c, enum control_text what, char **ret_text,
 
 	assert(what < CONTROL_TEXT_NR);
 	err = texts[what].show(c, &sb);
-	if (err) {
-		strbuf_release(&sb);
-		return err;
-	}
-	return strbuf_finish(&sb, ret_text, ret_len);
+	return finish_text(&sb, err, ret_text, ret_len);
+}
+
+int control_stat_of(struct control *c, u64 ino, u32 uid, char **ret_text,
+		    size_t *ret_len)
+{
+	struct strbuf sb = STRBUF_INIT;
+	int err = control_inode_stat(c, ino, !uid || uid == c->uid, &sb);
+
+	return finish_text(&sb, err, ret_text, ret_len);
 }
 
 /* ---- beginning and end ---- */

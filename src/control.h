@@ -110,6 +110,11 @@ enum control_text {
 	CONTROL_PROCESSES,
 	CONTROL_TEXT_NR,
 };
+/* What inode/INO/stat shows, a new string; its path only to who may see the
+ * control files. Return: 0, -ENOENT (no regular file), -ENOMEM ... */
+int control_stat_of(struct control *c, u64 ino, u32 uid, char **ret_text,
+		    size_t *ret_len);
+
 /* A new string. Return: 0 or -ENOMEM. */
 int control_text(struct control *c, enum control_text what, char **ret_text,
 		 size_t *ret_len);

@@ -184,7 +184,9 @@ int control_swaps(struct control *c, struct strbuf *sb);
 int control_volume(struct control *c, struct strbuf *sb);
 int control_json(struct control *c, struct strbuf *sb);
 int control_metrics(struct control *c, struct strbuf *sb);
-int control_inode_stat(struct control *c, u64 ino, struct strbuf *sb);
+/* The path is the last line. */
+int control_inode_stat(struct control *c, u64 ino, bool with_path,
+		       struct strbuf *sb);
 
 /* ---- mappings (control_maps.c) ---- */
 int control_maps(struct control *c, struct strbuf *sb);

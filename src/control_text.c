@@ -98,7 +98,8 @@ int control_files(struct control *c, struct strbuf *sb)
 	return 0;
 }
 
-int control_inode_stat(struct control *c, u64 ino, struct strbuf *sb)
+int control_inode_stat(struct control *c, u64 ino, bool with_path,
+		       struct strbuf *sb)
 {
 	struct fs_file_info info;
 	struct fs_file_info *f = &info;
@@ -112,8 +113,10 @@ int control_inode_stat(struct control *c, u64 ino, struct strbuf *sb)
 	strbuf_printf(sb, "%s %" PRIu64 "\n", #name, value);
 	FILE_COLUMNS(X)
 #undef X
-	strbuf_addstr(sb, "path ");
-	add_path_or_why(c, sb, ino);
+	if (with_path) {
+		strbuf_addstr(sb, "path ");
+		add_path_or_why(c, sb, ino);
+	}
 	return 0;
 }
 

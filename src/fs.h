@@ -153,6 +153,9 @@ int fs_removexattr(struct fs *fs, u64 ino, const char *name);
 #define FS_XATTR_ATOMIC "user.foliofs.atomic"
 #define FS_XATTR_PIN "user.foliofs.pin"
 #define FS_XATTR_READAHEAD "user.foliofs.readahead"
+/* To be read only, and not by fs_getxattr(): what it says is of src/control.h.
+ */
+#define FS_XATTR_STAT "user.foliofs.stat"
 /* Flags of FS_IOC_GETFLAGS that are kept: immutable, append-only, nodump. The
  * first two forbid changes, with -EPERM. Return of setting: -EOPNOTSUPP (other
  * flags, other files), -EPERM (neither root nor the owner; the first two are

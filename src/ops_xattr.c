@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "acl.h"
@@ -56,12 +57,31 @@ static void reply_value(fuse_req_t req, ssize_t ret, const void *buf,
 		reply_buf(req, buf, (size_t)ret);
 }
 
+/* What the cache has of a file. */
+static void reply_stat(fuse_req_t req, u64 ino, size_t size)
+{
+	char *text = NULL;
+	size_t len = 0;
+	int err;
+
+	err = control_stat_of(session_of(req)->control, ino,
+			      fuse_req_ctx(req)->uid, &text, &len);
+	if (err == -ENOENT)
+		err = -ENODATA;
+	reply_value(req, err ? err : (ssize_t)len, text, size);
+	free(text);
+}
+
 void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	size_t room;
 	void *buf = session_scratch(&room);
 	ssize_t ret = -ENODATA;
 
+	if (!control_owns(ino) && !strcmp(name, FS_XATTR_STAT)) {
+		reply_stat(req, ino, size);
+		return;
+	}
 	size = min(size, room);
 	if (!control_owns(ino))
 		ret = check_name(req, name);

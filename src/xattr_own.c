@@ -12,7 +12,7 @@ struct xattr_own {
 	const char *name;
 	bool dirs; /* folders have it too */
 	const char *(*get)(struct inode *inode);
-	/* @value "": the default */
+	/* @value "": the default. NULL: it cannot be set */
 	int (*set)(struct inode *inode, const char *value);
 };
 
@@ -131,6 +131,7 @@ static const struct xattr_own all[] = {
 	{FS_XATTR_ATOMIC, true, get_atomic, set_atomic},
 	{FS_XATTR_PIN, false, get_pin, set_pin},
 	{FS_XATTR_READAHEAD, false, get_readahead, set_readahead},
+	{FS_XATTR_STAT, false, NULL, NULL},
 };
 
 const struct xattr_own *xattr_own_find(const char *name)
@@ -163,7 +164,7 @@ ssize_t xattr_own_get(struct inode *inode, const struct xattr_own *own,
 {
 	const char *value;
 
-	if (!has(inode, own))
+	if (!has(inode, own) || !own->get)
 		return -ENODATA;
 	value = own->get(inode);
 	return xattr_copy_value(value, strlen(value), buf, size);
@@ -176,6 +177,8 @@ int xattr_own_change(struct inode *inode, const struct xattr_own *own,
 
 	if (!has(inode, own))
 		return -EOPNOTSUPP;
+	if (!own->set)
+		return -EPERM;
 	if (flags & XATTR_CREATE)
 		return -EEXIST;
 	/* an empty value is none of those that there are */

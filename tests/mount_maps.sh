@@ -317,6 +317,23 @@ t_readahead()
 }
 run 'readahead is as the file says' t_readahead
 
+t_stat()
+{
+	_attr=user.foliofs.stat
+	begin_cold -o cache_size=64M
+	cat "$MNT/f" >/dev/null
+	getfattr --only-values -n $_attr "$MNT/f" >"$TMP/stat"
+	cat "$TMP/stat"
+	is "$(cat "$ctl/inode/$ino/stat")" "$(cat "$TMP/stat")"
+	is "$(awk '$1 == "nr_cache" { print $2 }' "$TMP/stat")" 64
+	is "$(awk '$1 == "path" { print $2 }' "$TMP/stat")" /f
+	fails_with 'not permitted' setfattr -n $_attr -v 1 "$MNT/f"
+	fails_with 'not permitted' setfattr -x $_attr "$MNT/f"
+	fails_with 'No such attribute' getfattr -n $_attr "$MNT"
+	is "$(getfattr -d -m - "$MNT/f")" '' 'attributes listed'
+}
+run 'what the cache has of a file is an attribute of it' t_stat
+
 # An array with a row for each row.
 t_json()
 {

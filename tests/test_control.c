@@ -509,6 +509,31 @@ START_TEST(the_stat_of_an_inode_has_the_columns_of_files)
 }
 END_TEST
 
+/* To the owner of the mount, 1000, and to root; others may have been handed a
+ * file of a folder that they must not look into. */
+START_TEST(the_stat_of_an_inode_tells_its_path_not_to_everybody)
+{
+	static const struct {
+		u32 uid;
+		bool told;
+	} who[] = {{0, true}, {1000, true}, {1001, false}};
+
+	fake_add_file(16, 0, "/a");
+	for (size_t i = 0; i < ARRAY_SIZE(who); i++) {
+		char *text;
+		size_t len;
+
+		ck_assert_int_eq(
+			control_stat_of(control, 16, who[i].uid, &text, &len),
+			0);
+		ck_assert_uint_eq(strlen(text), len);
+		ck_assert_ptr_nonnull(strstr(text, "\nnr_cache "));
+		ck_assert_int_eq(strstr(text, "path") != NULL, who[i].told);
+		free(text);
+	}
+}
+END_TEST
+
 /* ---- mappings ---- */
 
 static void add_vma(u32 pid, const char *comm, u64 ino, u64 pgoff, u64 nr)
@@ -1225,6 +1250,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, volume_says_which_it_is);
 	tcase_add_test(tc, files_is_a_table_whatever_the_names);
 	tcase_add_test(tc, the_stat_of_an_inode_has_the_columns_of_files);
+	tcase_add_test(tc,
+		       the_stat_of_an_inode_tells_its_path_not_to_everybody);
 	tcase_add_test(tc, maps_has_a_row_for_each_mapping_whatever_the_names);
 	tcase_add_test(tc, processes_have_their_faults);
 	tcase_add_test(tc,

@@ -986,6 +986,35 @@ static int ioctl_call(u64 ino, u32 cmd, void *buf, u32 in_size, u32 out_size)
 	return err;
 }
 
+START_TEST(what_the_cache_has_of_a_file_is_an_attribute)
+{
+	struct fuse_getxattr_in get = {.size = 0};
+	struct fuse_getxattr_out size;
+	char buf[16];
+
+	ck_assert_int_eq(peer_call(&peer, FUSE_GETXATTR, FAKE_FILE, &get,
+				   sizeof(get), FS_XATTR_STAT,
+				   sizeof(FS_XATTR_STAT), &size, sizeof(size)),
+			 0);
+	ck_assert_uint_eq(size.size, strlen("nr_cache 3\n"));
+	get.size = size.size;
+	ck_assert_int_eq(peer_call(&peer, FUSE_GETXATTR, FAKE_FILE, &get,
+				   sizeof(get), FS_XATTR_STAT,
+				   sizeof(FS_XATTR_STAT), buf, sizeof(buf)),
+			 0);
+	ck_assert_str_eq(buf, "nr_cache 3\n");
+	get.size--;
+	ck_assert_int_eq(peer_call(&peer, FUSE_GETXATTR, FAKE_FILE, &get,
+				   sizeof(get), FS_XATTR_STAT,
+				   sizeof(FS_XATTR_STAT), NULL, 0),
+			 -ERANGE);
+	ck_assert_int_eq(peer_call(&peer, FUSE_GETXATTR, FS_ROOT_INO, &get,
+				   sizeof(get), FS_XATTR_STAT,
+				   sizeof(FS_XATTR_STAT), NULL, 0),
+			 -ENODATA);
+}
+END_TEST
+
 START_TEST(flags_and_generation_are_had_by_ioctl)
 {
 	u32 flags = FS_APPEND_FL;
@@ -1462,6 +1491,7 @@ static void add_requests(Suite *suite)
 	tcase_add_test(tc, a_name_that_has_to_settle_is_answered_when_it_has);
 	tcase_add_test(tc, nonsense_by_ioctl_is_refused);
 	tcase_add_test(tc, an_extended_attribute_arrives_whole);
+	tcase_add_test(tc, what_the_cache_has_of_a_file_is_an_attribute);
 	tcase_add_test(tc,
 		       setattr_hands_over_the_bits_that_the_filesystem_knows);
 	suite_add_tcase(suite, tc);
