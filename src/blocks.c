@@ -26,9 +26,13 @@
  * @map has a bit for each block, set when it is used; bits behind the bound
  * (in the last group) are set too. NULL when the group is all free (nr_free is
  * what it can hold) or all used (nr_free is 0).
+ *
+ * @withheld has a bit for each block that is used for holds alone; NULL when
+ * there is none.
  */
 struct group {
 	u64 *map;
+	u64 *withheld;
 	u32 nr_free;
 };
 
@@ -65,6 +69,10 @@ struct blocks {
 	u64 nr_free;
 	u64 nr_reserved;
 	u64 nr_deferred;
+	u64 nr_withheld;
+	u64 nr_holds;
+	u64 nr_holds_lost;
+	u64 hold_era;	/* holds of earlier ones are lost */
 	u64 nr_missing; /* free here, but the host has no room for them */
 	bool leaked;	/* a block stays used for want of memory */
 	u64 cursor;	/* where the last allocation ended */
@@ -228,6 +236,122 @@ static void free_run(struct blocks *b, u64 start, u64 nr)
 	}
 }
 
+/* ---- holds ---- */
+
+/* Free what is withheld of a group. */
+static void let_go_group(struct blocks *b, u64 g)
+{
+	u64 *map = b->groups[g].withheld;
+	u32 bit = 0;
+
+	while ((bit = bit_find(map, bit, GROUP_BLOCKS, true)) < GROUP_BLOCKS) {
+		u32 end = bit_find(map, bit, GROUP_BLOCKS, false);
+
+		free_run(b, (g << GROUP_SHIFT) + bit, end - bit);
+		b->nr_withheld -= end - bit;
+		bit = end;
+	}
+	free(map);
+	b->groups[g].withheld = NULL;
+	b->uncharged -= GROUP_BYTES;
+}
+
+static void let_go(struct blocks *b)
+{
+	for (u64 g = 0; b->nr_withheld && g < nr_groups(b->nr); g++) {
+		if (b->groups[g].withheld)
+			let_go_group(b, g);
+	}
+	assert(!b->nr_withheld);
+}
+
+static bool lose_holds(struct blocks *b)
+{
+	u64 nr_free = b->nr_free;
+
+	if (!b->nr_holds)
+		return false;
+	b->nr_holds_lost += b->nr_holds;
+	b->nr_holds = 0;
+	b->hold_era++;
+	let_go(b);
+	return b->nr_free > nr_free;
+}
+
+static int withhold_part(struct blocks *b, u64 start, u32 nr)
+{
+	struct group *grp = &b->groups[start >> GROUP_SHIFT];
+
+	if (!grp->withheld) {
+		grp->withheld = calloc(1, GROUP_BYTES);
+		if (!grp->withheld)
+			return -ENOMEM;
+		b->uncharged += GROUP_BYTES;
+	}
+	bit_fill(grp->withheld, (u32)(start & (GROUP_BLOCKS - 1)), nr, true);
+	b->nr_withheld += nr;
+	return 0;
+}
+
+/* A run that nobody needs but for who holds. */
+static void withhold_or_free(struct blocks *b, u64 start, u64 nr)
+{
+	while (nr && b->nr_holds) {
+		u32 part = group_part(start, nr);
+
+		if (withhold_part(b, start, part)) {
+			(void)lose_holds(b);
+			break;
+		}
+		start += part;
+		nr -= part;
+	}
+	if (nr)
+		free_run(b, start, nr);
+}
+
+u64 blocks_hold(struct blocks *b)
+{
+	u64 era;
+
+	mutex_lock(&b->lock);
+	b->nr_holds++;
+	era = b->hold_era;
+	mutex_unlock(&b->lock);
+	return era;
+}
+
+void blocks_unhold(struct blocks *b, u64 hold)
+{
+	mutex_lock(&b->lock);
+	if (hold == b->hold_era) {
+		assert(b->nr_holds);
+		if (--b->nr_holds == 0)
+			let_go(b);
+	}
+	blocks_unlock(b);
+}
+
+bool blocks_holds(struct blocks *b, u64 hold)
+{
+	bool holds;
+
+	mutex_lock(&b->lock);
+	holds = hold == b->hold_era;
+	mutex_unlock(&b->lock);
+	return holds;
+}
+
+bool blocks_lose_holds(struct blocks *b)
+{
+	bool freed;
+
+	mutex_lock(&b->lock);
+	freed = lose_holds(b);
+	blocks_unlock(b);
+	return freed;
+}
+
 /* ---- creation and mount ---- */
 
 static int alloc_groups(struct blocks *b, u64 nr)
@@ -279,8 +403,10 @@ void blocks_free_all(struct blocks *b)
 {
 	if (!b)
 		return;
-	for (u64 g = 0; b->groups && g < nr_groups(b->nr); g++)
+	for (u64 g = 0; b->groups && g < nr_groups(b->nr); g++) {
 		free(b->groups[g].map);
+		free(b->groups[g].withheld);
+	}
 	free(b->groups);
 	free(b->parked);
 	if (b->charge)
@@ -416,7 +542,7 @@ static int alloc_run(struct blocks *b, u32 want, struct run *ret)
 	struct run best = {0, 0};
 	u32 budget = SEARCH_GROUPS;
 
-	if (!b->nr_free)
+	if (!b->nr_free && !lose_holds(b))
 		return -ENOSPC;
 	widen(b, want);
 	if (b->cursor >= b->spread)
@@ -531,8 +657,8 @@ static void end_grace(struct blocks *b)
 	size_t nr = b->nr_waiting;
 
 	for (size_t i = 0; i < nr; i++) {
-		free_run(b, b->parked[i].start, b->parked[i].nr);
 		b->nr_deferred -= b->parked[i].nr;
+		withhold_or_free(b, b->parked[i].start, b->parked[i].nr);
 	}
 	memmove(b->parked, b->parked + nr,
 		(b->nr_parked - nr) * sizeof(*b->parked));
@@ -614,16 +740,21 @@ static u64 nr_held(const struct blocks *b)
 	return b->nr_missing + b->nr_reserved + nr_kept(b);
 }
 
+static bool has_room(const struct blocks *b, u64 nr)
+{
+	return b->nr_free >= nr && b->nr_free - nr >= nr_held(b);
+}
+
 int blocks_reserve(struct blocks *b, u64 nr)
 {
 	int err = -ENOSPC;
 
 	mutex_lock(&b->lock);
-	if (b->nr_free >= nr && b->nr_free - nr >= nr_held(b)) {
+	if (has_room(b, nr) || (lose_holds(b) && has_room(b, nr))) {
 		b->nr_reserved += nr;
 		err = 0;
 	}
-	mutex_unlock(&b->lock);
+	blocks_unlock(b);
 	return err;
 }
 
@@ -683,6 +814,9 @@ void blocks_stat(struct blocks *b, struct blocks_stat *ret)
 	ret->missing = b->nr_missing;
 	ret->end = last_used(b);
 	ret->spread = b->spread;
+	ret->withheld = b->nr_withheld;
+	ret->holds = b->nr_holds;
+	ret->holds_lost = b->nr_holds_lost;
 	mutex_unlock(&b->lock);
 }
 
@@ -842,7 +976,7 @@ bool blocks_leaked(struct blocks *b)
 	bool leaked;
 
 	mutex_lock(&b->lock);
-	leaked = b->leaked || b->nr_deferred;
+	leaked = b->leaked || b->nr_deferred || b->nr_withheld;
 	mutex_unlock(&b->lock);
 	return leaked;
 }
@@ -866,6 +1000,19 @@ static void check_group(const struct blocks *b, u64 g)
 	verify(nr_free && nr_free < size);
 }
 
+static u32 check_withheld(const struct blocks *b, u64 g)
+{
+	const struct group *grp = &b->groups[g];
+	u32 nr = 0;
+
+	for (u32 i = 0; grp->withheld && i < GROUP_WORDS; i++) {
+		verify(!grp->map || !(grp->withheld[i] & ~grp->map[i]));
+		nr += (u32)__builtin_popcountll(grp->withheld[i]);
+	}
+	verify(nr <= group_size(b, g) - grp->nr_free);
+	return nr;
+}
+
 static void check_parked(const struct blocks *b)
 {
 	u64 nr_deferred = 0;
@@ -887,14 +1034,17 @@ static void check_parked(const struct blocks *b)
 
 void blocks_check(struct blocks *b)
 {
-	u64 nr_free = 0;
+	u64 nr_free = 0, nr_withheld = 0;
 
 	mutex_lock(&b->lock);
 	for (u64 g = 0; g < nr_groups(b->nr); g++) {
 		check_group(b, g);
+		nr_withheld += check_withheld(b, g);
 		nr_free += b->groups[g].nr_free;
 	}
 	verify(nr_free == b->nr_free);
+	verify(nr_withheld == b->nr_withheld);
+	verify(b->nr_holds || !b->nr_withheld);
 	verify(group_all(b, 0, 0, 1, true));
 	verify(b->spread <= b->nr && last_used(b) <= b->spread);
 	verify(b->nr_deferred <= b->nr - b->nr_free);

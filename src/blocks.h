@@ -11,8 +11,14 @@
  * before every read that may have looked the extent up has ended:
  * blocks_free_deferred() parks it, blocks_release() lets it go.
  *
- * Memory: bitmaps of 32768 blocks each, only for groups that are partly used;
- * charged through the callback. Locks: LOCK_BLOCKS inside, nothing sleeps.
+ * Somebody who copies a committed state holds: from then on blocks that commits
+ * free are not used again, but withheld, as the copy may yet read them. Writers
+ * come first: when nothing else is free any more, all holds are lost and what
+ * was withheld is free.
+ *
+ * Memory: bitmaps of 32768 blocks each, only for groups that are partly used,
+ * and for those of which blocks are withheld; charged through the callback.
+ * Locks: LOCK_BLOCKS inside, nothing sleeps.
  */
 #ifndef FOLIO_BLOCKS_H
 #define FOLIO_BLOCKS_H
@@ -49,6 +55,18 @@ void blocks_release(struct blocks *b, u64 seq);
 /* The commit failed and is rolled back: its deferred frees are void. */
 void blocks_cancel_deferred(struct blocks *b, u64 seq);
 
+/*
+ * Withhold what is freed from now on; it counts as used. Holds may overlap.
+ * Return: a number for the other two.
+ */
+u64 blocks_hold(struct blocks *b);
+void blocks_unhold(struct blocks *b, u64 hold);
+/* Return: false when the hold was lost. */
+bool blocks_holds(struct blocks *b, u64 hold);
+/* There is no room left, here or on the host: lose all holds. Return: did that
+ * free anything? */
+bool blocks_lose_holds(struct blocks *b);
+
 /* Reservations: promises of space for DIRTY pages. Fails with -ENOSPC when
  * free - reserved - kept-for-metadata (1%) < nr. */
 int blocks_reserve(struct blocks *b, u64 nr);
@@ -60,9 +78,12 @@ void blocks_read_leave(struct blocks *b, u32 token);
 
 struct blocks_stat {
 	u64 total, used, reserved, deferred, kept;
-	u64 missing; /* of the total: see blocks_set_missing() */
-	u64 end;     /* one past the last used block */
-	u64 spread;  /* allocation stays below it while there is room */
+	u64 missing;	/* of the total: see blocks_set_missing() */
+	u64 end;	/* one past the last used block */
+	u64 spread;	/* allocation stays below it while there is room */
+	u64 withheld;	/* of the used: free but for holds */
+	u64 holds;	/* there are now */
+	u64 holds_lost; /* since the mount */
 };
 void blocks_stat(struct blocks *b, struct blocks_stat *ret);
 

@@ -29,6 +29,7 @@ enum node_kind {
 	NODE_DROP = 8,
 	NODE_MAPS = 9,
 	NODE_RMAP = 10,
+	NODE_HOLD = 11,
 };
 
 #define KIND_SHIFT 56
@@ -53,6 +54,7 @@ struct control_file {
 	struct node node;
 	int accmode;
 	bool live;  /* a map too large for a snapshot */
+	u64 hold;   /* of NODE_HOLD */
 	char *text; /* NULL: write-only, or live */
 	size_t len;
 };
@@ -116,7 +118,7 @@ static bool is_writable(enum node_kind kind)
 
 static bool is_of_inode(enum node_kind kind)
 {
-	return kind >= NODE_INODE;
+	return kind >= NODE_INODE && kind <= NODE_RMAP;
 }
 
 static int find_text(u64 hash, u64 *ret)
@@ -154,6 +156,7 @@ static int node_decode(struct control *c, u64 id, struct node *ret)
 	case NODE_ROOT:
 	case NODE_VM:
 	case NODE_INODES:
+	case NODE_HOLD:
 		return which ? -ENOENT : 0;
 	case NODE_TEXT:
 		return find_text(which, &ret->which);
@@ -216,21 +219,26 @@ static const char *fixed_child(const struct node *dir, u64 i, struct node *ret)
 	static const struct {
 		const char *name;
 		enum node_kind kind;
-	} of_inode[] = {
-		{"stat", NODE_STAT},	    {"pages", NODE_PAGES},
-		{"maps", NODE_MAPS},	    {"rmap", NODE_RMAP},
-		{"drop_caches", NODE_DROP},
-	};
+	} of_root[] =
+		{
+			{"inode", NODE_INODES},
+			{"vm", NODE_VM},
+			{CONTROL_HOLD, NODE_HOLD},
+		},
+	  of_inode[] = {
+		  {"stat", NODE_STAT},	      {"pages", NODE_PAGES},
+		  {"maps", NODE_MAPS},	      {"rmap", NODE_RMAP},
+		  {"drop_caches", NODE_DROP},
+	  };
 
 	if (dir->kind == NODE_ROOT && i < CONTROL_TEXT_NR) {
 		*ret = (struct node){NODE_TEXT, i};
 		return texts[i].name;
 	}
-	if (dir->kind == NODE_ROOT && i < CONTROL_TEXT_NR + 2) {
-		bool vm = i > CONTROL_TEXT_NR;
-
-		*ret = (struct node){vm ? NODE_VM : NODE_INODES, 0};
-		return vm ? "vm" : "inode";
+	if (dir->kind == NODE_ROOT &&
+	    i - CONTROL_TEXT_NR < ARRAY_SIZE(of_root)) {
+		*ret = (struct node){of_root[i - CONTROL_TEXT_NR].kind, 0};
+		return of_root[i - CONTROL_TEXT_NR].name;
 	}
 	if (dir->kind == NODE_VM && i < VM_NR) {
 		*ret = (struct node){NODE_KNOB, i};
@@ -501,6 +509,10 @@ static int show(struct control_file *f, struct strbuf *sb)
 	case NODE_DROP:
 		vm_add_value(sb, 0);
 		return 0;
+	case NODE_HOLD:
+		f->live = true;
+		f->hold = blocks_hold(fs_volume(c->fs)->blocks);
+		return 0;
 	default:
 		return -EISDIR;
 	}
@@ -563,17 +575,28 @@ bool control_shows_mappings(u64 ino)
 		(node_kind(ino) == NODE_MAPS || node_kind(ino) == NODE_RMAP));
 }
 
+static ssize_t read_text(const char *text, size_t text_len, u64 pos, void *buf,
+			 size_t len)
+{
+	if (pos >= text_len)
+		return 0;
+	len = min(len, text_len - (size_t)pos);
+	memcpy(buf, text + pos, len);
+	return (ssize_t)len;
+}
+
 ssize_t control_read(struct control_file *f, u64 pos, void *buf, size_t len)
 {
+	struct blocks *blocks = fs_volume(f->c->fs)->blocks;
+
+	if (f->node.kind == NODE_HOLD)
+		return read_text(blocks_holds(blocks, f->hold) ? "1\n" : "0\n",
+				 2, pos, buf, len);
 	if (f->live)
 		return read_map(f, pos, buf, len);
 	if (!f->text)
 		return -EBADF;
-	if (pos >= f->len)
-		return 0;
-	len = min(len, f->len - (size_t)pos);
-	memcpy(buf, f->text + pos, len);
-	return (ssize_t)len;
+	return read_text(f->text, f->len, pos, buf, len);
 }
 
 void control_write(struct control_file *f, u64 pos, const void *buf, size_t len,
@@ -593,6 +616,8 @@ void control_release(struct control_file *f)
 {
 	if (!f)
 		return;
+	if (f->node.kind == NODE_HOLD)
+		blocks_unhold(fs_volume(f->c->fs)->blocks, f->hold);
 	if (f->text)
 		cache_charge(fs_cache(f->c->fs), -(s64)f->len);
 	free(f->text);

@@ -6,7 +6,7 @@
  * look-ups of CONTROL_NAME in the root folder.
  *
  *	.foliofs/{meminfo,vmstat,files,maps,processes,swaps,volume}
- *	.foliofs/{stats.json,metrics}
+ *	.foliofs/{stats.json,metrics,hold}
  *	.foliofs/inode/INO/{stat,pages,maps,rmap,drop_caches}
  *	.foliofs/vm/KNOB
  *
@@ -96,6 +96,12 @@ ssize_t control_read(struct control_file *f, u64 pos, void *buf, size_t len);
 void control_write(struct control_file *f, u64 pos, const void *buf, size_t len,
 		   struct fs_done *done);
 void control_release(struct control_file *f);
+
+/*
+ * While `hold` is open, blocks that commits free are not used again (see
+ * blocks_hold()). Reading it says each time whether that still holds: 1 or 0.
+ */
+#define CONTROL_HOLD "hold"
 
 /* The whole text of a file that stands in the folder itself. */
 enum control_text {

@@ -69,9 +69,12 @@ static void control_stat(struct control *c, struct volume *v, u64 nr_slots,
 		.nr_blocks_used = blocks.used,
 		.nr_blocks_reserved = blocks.reserved,
 		.nr_blocks_deferred = blocks.deferred,
+		.nr_blocks_withheld = blocks.withheld,
+		.nr_holds = blocks.holds,
 		.nr_blocks_kept = blocks.kept,
 		.nr_inodes = __atomic_load_n(&v->nr_inodes, __ATOMIC_RELAXED),
 		.db_memory_bytes = meta_memory(v->meta),
+		.holds_lost = blocks.holds_lost,
 		.db_written_bytes = meta_bytes_written(v->meta),
 	};
 }

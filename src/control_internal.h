@@ -47,11 +47,14 @@ struct control {
 	X(nr_blocks_used, "blocks of committed files, and slots")             \
 	X(nr_blocks_reserved, "free blocks promised to dirty pages")          \
 	X(nr_blocks_deferred, "blocks freed but not to be used again yet")    \
+	X(nr_blocks_withheld, "blocks that are free but for holds")           \
+	X(nr_holds, "holds of freed blocks, as of backups")                   \
 	X(nr_blocks_kept, "blocks kept for metadata and removals")            \
 	X(nr_inodes, "inodes of the volume")                                  \
 	X(db_memory_bytes, "memory that SQLite holds, bytes")
 
-#define CONTROL_COUNTERS(X) \
+#define CONTROL_COUNTERS(X)                                              \
+	X(holds_lost, "holds of freed blocks given up for want of room") \
 	X(db_written_bytes, "bytes written to the database and its WAL")
 
 struct control_stat {

@@ -594,6 +594,8 @@ static int grow_to(struct volume *v, u64 end)
 			break;
 		extra /= 2;
 	}
+	if (err == -ENOSPC)
+		(void)blocks_lose_holds(v->blocks);
 	if (!err)
 		store(&v->data_blocks, end + extra);
 	return err;

@@ -48,6 +48,9 @@ void fake_fill(u64 seed)
 		.reserved = seed + 2,
 		.deferred = seed + 3,
 		.kept = seed + 4,
+		.withheld = seed + 8,
+		.holds = seed + 9,
+		.holds_lost = seed + 10,
 	};
 	fake.volume.nr_inodes = seed + 5;
 	fake.db_memory = seed + 6;
@@ -308,4 +311,20 @@ u64 meta_bytes_written(const struct meta *m)
 void blocks_stat(struct blocks *b, struct blocks_stat *ret)
 {
 	*ret = fake.blocks;
+}
+
+u64 blocks_hold(struct blocks *b)
+{
+	fake.blocks.holds++;
+	return fake.hold_era;
+}
+
+void blocks_unhold(struct blocks *b, u64 hold)
+{
+	fake.blocks.holds -= hold == fake.hold_era;
+}
+
+bool blocks_holds(struct blocks *b, u64 hold)
+{
+	return hold == fake.hold_era;
 }

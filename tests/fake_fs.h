@@ -22,6 +22,7 @@ struct fake_fs {
 	struct volume volume;
 	struct meta_super super;
 	struct blocks_stat blocks;
+	u64 hold_era; /* of the holds that are not lost */
 	struct statvfs statvfs;
 	u64 db_memory, db_written;
 

@@ -284,6 +284,122 @@ START_TEST(a_released_block_waits_for_readers_of_before_and_for_no_others)
 }
 END_TEST
 
+/* ---- holds ---- */
+
+static void free_by_commit(struct blocks *b, u64 seq, u64 start, u64 nr)
+{
+	ck_assert_int_eq(blocks_free_deferred(b, seq, start, nr), 0);
+	blocks_release(b, seq);
+}
+
+START_TEST(what_is_freed_during_a_hold_is_withheld_until_its_end)
+{
+	struct blocks *b = make(100000);
+	u64 first, second;
+
+	ck_assert_int_eq(blocks_mark_used(b, 1, 90000, false), 0);
+	first = blocks_hold(b);
+	second = blocks_hold(b);
+	free_by_commit(b, 1, 32700, 200);
+	ck_assert_uint_eq(stat_of(b).withheld, 200);
+	ck_assert_uint_eq(stat_of(b).used, 90001);
+	ck_assert_uint_eq(stat_of(b).holds, 2);
+	ck_assert(blocks_leaked(b));
+	blocks_check(b);
+	blocks_unhold(b, first);
+	ck_assert_uint_eq(stat_of(b).withheld, 200);
+	ck_assert(blocks_holds(b, second));
+	blocks_unhold(b, second);
+	ck_assert_uint_eq(stat_of(b).withheld, 0);
+	ck_assert_uint_eq(stat_of(b).used, 89801);
+	ck_assert_uint_eq(stat_of(b).holds_lost, 0);
+	ck_assert(!blocks_leaked(b));
+	done(b);
+}
+END_TEST
+
+START_TEST(slots_that_no_commit_took_are_free_at_once_whoever_holds)
+{
+	struct blocks *b = make_full();
+	u64 hold = blocks_hold(b);
+
+	blocks_free(b, 10, 2);
+	ck_assert_uint_eq(stat_of(b).used, 98);
+	blocks_unhold(b, hold);
+	done(b);
+}
+END_TEST
+
+START_TEST(without_room_holds_are_lost_and_allocation_goes_on)
+{
+	struct blocks *b = make_full();
+	u64 hold = blocks_hold(b), later;
+
+	free_by_commit(b, 1, 10, 2);
+	ck_assert(can_alloc(b));
+	ck_assert(!blocks_holds(b, hold));
+	ck_assert_uint_eq(stat_of(b).holds_lost, 1);
+	ck_assert_uint_eq(stat_of(b).withheld, 0);
+
+	/* its end is not that of another one */
+	later = blocks_hold(b);
+	free_by_commit(b, 2, 20, 2);
+	blocks_unhold(b, hold);
+	ck_assert(blocks_holds(b, later));
+	ck_assert_uint_eq(stat_of(b).withheld, 2);
+	blocks_unhold(b, later);
+	ck_assert_uint_eq(stat_of(b).withheld, 0);
+	done(b);
+}
+END_TEST
+
+START_TEST(a_reservation_that_does_not_fit_takes_what_is_withheld)
+{
+	struct blocks *b = make_full();
+	u64 hold = blocks_hold(b);
+
+	free_by_commit(b, 1, 10, 20);
+	ck_assert_int_eq(blocks_reserve(b, 15), 0);
+	ck_assert(!blocks_holds(b, hold));
+	blocks_unreserve(b, 15);
+	blocks_unhold(b, hold);
+	done(b);
+}
+END_TEST
+
+START_TEST(readers_are_waited_for_before_blocks_are_withheld)
+{
+	struct blocks *b = make_full();
+	u64 hold = blocks_hold(b);
+	u32 reader = blocks_read_enter(b);
+
+	free_by_commit(b, 1, 10, 1);
+	ck_assert(!blocks_lose_holds(b));
+	ck_assert(!can_alloc(b));
+	blocks_read_leave(b, reader);
+	ck_assert(can_alloc(b));
+	blocks_unhold(b, hold);
+	done(b);
+}
+END_TEST
+
+START_TEST(without_memory_a_hold_is_lost_and_nothing_else)
+{
+	struct blocks *b = make_full();
+	u64 hold = blocks_hold(b);
+	bool failed;
+
+	ck_assert_int_eq(blocks_free_deferred(b, 1, 10, 2), 0);
+	test_fail_malloc(1);
+	blocks_release(b, 1);
+	failed = test_malloc_failed();
+	ck_assert(failed);
+	ck_assert(!blocks_holds(b, hold));
+	blocks_unhold(b, hold);
+	done(b);
+}
+END_TEST
+
 /* ---- against a model ---- */
 
 enum { FREE, USED, DEFERRED, RELEASED };
@@ -304,6 +420,9 @@ struct model {
 		u32 token;
 		u64 since;
 	} reader[8];
+	bool held; /* unless it was lost */
+	u64 hold;
+	u64 held_since;
 };
 
 static void model_alloc(struct model *m)
@@ -326,6 +445,9 @@ static void model_alloc(struct model *m)
 		for (int r = 0; m->block[i].state == RELEASED && r < 8; r++)
 			ck_assert(!m->reader[r].on ||
 				  m->reader[r].since > m->block[i].when);
+		if (m->block[i].state == RELEASED && m->held &&
+		    blocks_holds(m->b, m->hold))
+			ck_assert_uint_lt(m->block[i].when, m->held_since);
 		m->block[i].state = USED;
 	}
 }
@@ -389,6 +511,17 @@ static void model_read(struct model *m)
 	m->reader[r].on = !m->reader[r].on;
 }
 
+static void model_hold(struct model *m)
+{
+	if (m->held) {
+		blocks_unhold(m->b, m->hold);
+	} else {
+		m->hold = blocks_hold(m->b);
+		m->held_since = m->now;
+	}
+	m->held = !m->held;
+}
+
 static void model_resize(struct model *m)
 {
 	u64 size = rng_range(&m->rng, 2, ARRAY_SIZE(m->block));
@@ -430,7 +563,7 @@ static void model_compare(struct model *m)
 	ck_assert_uint_eq(st.total, m->size);
 	ck_assert_uint_ge(st.used, used + deferred);
 	ck_assert_uint_le(st.used, used + deferred + released);
-	ck_assert_uint_eq(st.used - st.deferred, used);
+	ck_assert_uint_eq(st.used - st.deferred - st.withheld, used);
 	blocks_check(m->b);
 }
 
@@ -445,6 +578,8 @@ static void model_step(struct model *m)
 		model_resize(m);
 		break;
 	case 2:
+		model_hold(m);
+		break;
 	case 3:
 		model_read(m);
 		break;
@@ -684,6 +819,15 @@ Suite *test_suite(void)
 	tcase_add_test(
 		tc,
 		a_released_block_waits_for_readers_of_before_and_for_no_others);
+	tcase_add_test(tc,
+		       what_is_freed_during_a_hold_is_withheld_until_its_end);
+	tcase_add_test(
+		tc, slots_that_no_commit_took_are_free_at_once_whoever_holds);
+	tcase_add_test(tc, without_room_holds_are_lost_and_allocation_goes_on);
+	tcase_add_test(tc,
+		       a_reservation_that_does_not_fit_takes_what_is_withheld);
+	tcase_add_test(tc, readers_are_waited_for_before_blocks_are_withheld);
+	tcase_add_test(tc, without_memory_a_hold_is_lost_and_nothing_else);
 	tcase_add_loop_test(tc, random_operations_agree_with_a_plain_array, 0,
 			    5);
 	tcase_add_test(

@@ -173,6 +173,9 @@ static void each_figure(const char *text,
 	fn(text, "nr_blocks_reserved", fake.blocks.reserved, false);
 	fn(text, "nr_blocks_deferred", fake.blocks.deferred, false);
 	fn(text, "nr_blocks_kept", fake.blocks.kept, false);
+	fn(text, "nr_blocks_withheld", fake.blocks.withheld, false);
+	fn(text, "nr_holds", fake.blocks.holds, false);
+	fn(text, "holds_lost", fake.blocks.holds_lost, true);
 	fn(text, "nr_inodes", fake.volume.nr_inodes, false);
 	fn(text, "db_memory_bytes", fake.db_memory, false);
 	fn(text, "db_written_bytes", fake.db_written, true);
@@ -207,7 +210,7 @@ START_TEST(vmstat_has_every_figure_once)
 	UNMAP_GAUGES(X)
 #undef X
 	/* and those of the last eight lines above, uptime_ms and two sizes */
-	ck_assert_int_eq(lines, figures + 11);
+	ck_assert_int_eq(lines, figures + 14);
 	free(text);
 }
 END_TEST
@@ -696,6 +699,37 @@ START_TEST(node_ids_never_change)
 	ck_assert_uint_eq(walk("inode/77/drop_caches"), 0x880000000000004d);
 	ck_assert_uint_eq(walk("inode/77/maps"), 0x890000000000004d);
 	ck_assert_uint_eq(walk("inode/77/rmap"), 0x8a0000000000004d);
+	ck_assert_uint_eq(walk("hold"), 0x8b00000000000000);
+}
+END_TEST
+
+static void hold_says(struct control_file *f, const char *text)
+{
+	char buf[8] = "";
+
+	ck_assert_int_eq(control_read(f, 0, buf, sizeof(buf)), 2);
+	ck_assert_str_eq(buf, text);
+	ck_assert_int_eq(control_read(f, 2, buf, sizeof(buf)), 0);
+}
+
+START_TEST(hold_lasts_while_it_is_open_and_says_when_it_was_lost)
+{
+	struct control_file *first, *second;
+	u64 ino = walk("hold");
+
+	ck_assert_int_eq(control_open(control, ino, O_RDWR, &first), -EACCES);
+	ck_assert_int_eq(control_open(control, ino, O_RDONLY, &first), 0);
+	ck_assert_int_eq(control_open(control, ino, O_RDONLY, &second), 0);
+	ck_assert_uint_eq(fake.blocks.holds, 2);
+	control_release(second);
+	ck_assert_uint_eq(fake.blocks.holds, 1);
+	hold_says(first, "1\n");
+
+	fake.hold_era++;
+	fake.blocks.holds = 0;
+	hold_says(first, "0\n");
+	control_release(first);
+	ck_assert_uint_eq(fake.blocks.holds, 0);
 }
 END_TEST
 
@@ -779,8 +813,8 @@ START_TEST(every_entry_is_found_under_its_id_and_ids_are_unique)
 	fake_add_file(2, 0, "/f");
 	fake_add_file(((u64)1 << 56) - 1, 0, "/g");
 	nr = check_dir(CONTROL_INO, seen, 0);
-	/* texts, inode, vm, knobs, commit_secs, two triggers, inodes */
-	ck_assert_int_eq(nr, CONTROL_TEXT_NR + 2 + KNOB_NR + 4 + 3 * 6);
+	/* texts, inode, vm, hold, knobs, commit_secs, triggers, inodes */
+	ck_assert_int_eq(nr, CONTROL_TEXT_NR + 3 + KNOB_NR + 4 + 3 * 6);
 }
 END_TEST
 
@@ -1260,6 +1294,8 @@ Suite *test_suite(void)
 		       rmap_of_random_mappings_says_for_each_page_who_maps_it);
 	tcase_add_test(tc, files_about_mappings_are_known_as_that);
 	tcase_add_test(tc, node_ids_never_change);
+	tcase_add_test(tc,
+		       hold_lasts_while_it_is_open_and_says_when_it_was_lost);
 	tcase_add_test(tc,
 		       every_entry_is_found_under_its_id_and_ids_are_unique);
 	tcase_add_test(tc, a_long_listing_comes_whole_in_pieces_of_any_size);
