@@ -13,7 +13,7 @@ static const struct command *const commands[] = {
 	&command_create, &command_check,  &command_info, &command_stat,
 	&command_sync,	 &command_commit, &command_drop, &command_compact,
 	&command_maps,	 &command_pages,  &command_pin,	 &command_unpin,
-	&command_set,
+	&command_set,	 &command_backup,
 };
 
 const char *program = "folioctl";

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * folioctl: one program for what is done to volumes (create, check, info) and
- * to mounts (stat, sync, commit, drop, set, info). A command is a function in a
- * file of its own, src/folioctl_*.c; it gets the words behind its name, takes
- * options anywhere among them, and returns an exit status.
+ * folioctl: one program for what is done to volumes (create, check, info,
+ * backup) and to mounts (stat, sync, commit, drop, set, info, backup). A
+ * command is a function in a file of its own, src/folioctl_*.c; it gets the
+ * words behind its name, takes options anywhere among them, and returns an exit
+ * status.
  *
  * Mounts are reached through the control files alone, so that nothing here
  * depends on the daemon's version. What a command says goes to stdout, what
@@ -35,7 +36,7 @@ struct command {
 extern const struct command command_create, command_check, command_info,
 	command_maps, command_pages, command_pin, command_unpin, command_stat,
 	command_sync, command_commit, command_drop, command_set,
-	command_compact;
+	command_compact, command_backup;
 
 /* The programs of other names: mkfs.foliofs, fsck.foliofs. */
 int mkfs_main(int argc, char **argv);

@@ -231,4 +231,19 @@ u64 meta_checksum_errors(const struct meta *m);
 long meta_check(struct meta *m, void (*report)(void *arg, const char *line),
 		void *arg);
 
+/* ---- copying ---- */
+
+/*
+ * Copy one committed state of the meta.db of folder @from, which another
+ * process may be writing to, to a new one in folder @to; it is durable on
+ * return, but for its name. Damaged pages are errors. @err gets one line for
+ * the user.
+ */
+int meta_copy(const char *from, const char *to, char *err, size_t errlen);
+
+/* Note in a copy that it is one. It is as long as nobody mounts it to write:
+ * that raises the epoch. Context: no transaction is open. */
+int meta_note_backup(struct meta *m);
+bool meta_is_backup(struct meta *m);
+
 #endif

@@ -127,6 +127,9 @@ struct meta {
 int meta_complain(char *err, size_t errlen, int code, const char *fmt, ...)
 	__printf(4, 5);
 
+/* The canonical path of meta.db in @folder, as SQLite will name it. */
+int meta_path(const char *folder, char **ret_path);
+
 /* ---- connections ---- */
 int conn_open(struct meta_conn *c, const char *path, int flags, int cache_kib);
 void conn_close(struct meta_conn *c);

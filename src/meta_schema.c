@@ -221,8 +221,7 @@ int stmt_run(sqlite3_stmt *s)
 
 /* ---- paths ---- */
 
-/* The canonical path of meta.db in @folder, as SQLite will name it. */
-static int meta_path(const char *folder, char **ret_path)
+int meta_path(const char *folder, char **ret_path)
 {
 	char *real = realpath(folder, NULL);
 	int n;

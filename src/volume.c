@@ -108,7 +108,7 @@ static int check_host(int dirfd, const struct volume_options *opt, char *err,
 
 /* ---- creation ---- */
 
-static int write_header(struct bdev *data, const u8 uuid[16])
+int volume_write_header(struct bdev *data, const u8 uuid[16])
 {
 	struct data_header *h;
 	void *page;
@@ -146,7 +146,7 @@ static int create_data(int dirfd, const struct volume_options *opt,
 			return err;
 		}
 	}
-	err = write_header(data, uuid);
+	err = volume_write_header(data, uuid);
 	data->ops->close(data);
 	return err;
 }
@@ -165,8 +165,7 @@ static int create_empty(int dirfd, const char *name)
 	return 0;
 }
 
-/* A folder and the one it is in: their names are durable. */
-static int sync_folders(int dirfd)
+int volume_sync_folders(int dirfd)
 {
 	int parent;
 	int err = 0;
@@ -211,11 +210,11 @@ static int create_files(const char *path, int dirfd,
 	if (!err)
 		err = create_empty(dirfd, "meta.db");
 	if (!err)
-		err = sync_folders(dirfd);
+		err = volume_sync_folders(dirfd);
 	if (!err)
 		err = meta_create(path, &super);
 	if (!err)
-		err = sync_folders(dirfd);
+		err = volume_sync_folders(dirfd);
 	return err;
 }
 
@@ -232,8 +231,7 @@ static void remove_files(int dirfd)
 		(void)unlinkat(dirfd, names[i], 0);
 }
 
-/* Nothing in it, but for what mkfs.ext4 puts there. */
-static int check_empty(int dirfd)
+int volume_check_empty(int dirfd)
 {
 	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -270,7 +268,7 @@ static int create_in(const char *path, int dirfd,
 
 	if (code)
 		return code;
-	code = check_empty(dirfd);
+	code = volume_check_empty(dirfd);
 	if (code)
 		return complain(err, errlen, code, "%s",
 				code == -ENOTEMPTY ? not_empty(dirfd)
@@ -414,17 +412,25 @@ int volume_lock_note(struct volume *v, const char *mountpoint)
 }
 
 /* A folder without meta.db is not ours: nothing is made there. */
+static int check_db(const struct volume *v, char *err, size_t errlen)
+{
+	if (faccessat(v->dirfd, "meta.db", F_OK, 0) == 0)
+		return 0;
+	if (errno != ENOENT)
+		return complain(err, errlen, -errno, "%s", strerror(errno));
+	if (faccessat(v->dirfd, VOLUME_BACKUP_TMP, F_OK, 0) == 0)
+		return complain(err, errlen, -ENOENT,
+				"it is a backup that was not finished");
+	return complain(err, errlen, -ENOENT,
+			"it is not a volume (it has no meta.db)");
+}
+
 static int take_lock(struct volume *v, const struct volume_options *opt,
 		     char *err, size_t errlen)
 {
 	int flags = v->readonly ? O_RDONLY : O_RDWR | O_CREAT;
 	int code;
 
-	if (faccessat(v->dirfd, "meta.db", F_OK, 0) < 0)
-		return complain(err, errlen, -errno, "%s",
-				errno == ENOENT ? "it is not a volume (it has "
-						  "no meta.db)"
-						: strerror(errno));
 	v->lockfd =
 		openat(v->dirfd, "lock", flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (v->lockfd < 0)
@@ -440,26 +446,38 @@ static int take_lock(struct volume *v, const struct volume_options *opt,
 
 /* ---- opening ---- */
 
-static int check_data(struct volume *v, const struct meta_super *super,
-		      char *err, size_t errlen)
+int volume_read_header(struct bdev *data, u8 uuid[16])
 {
 	struct data_header *h = aligned_alloc(PAGE_SIZE, sizeof(*h));
 	void *page = h;
-	int code;
+	int err;
 
 	if (!h)
-		return complain(err, errlen, -ENOMEM, "%s", strerror(ENOMEM));
-	code = v->data->ops->read(v->data, 0, 1, &page);
-	if (code)
-		(void)complain(err, errlen, code, "data: %s", strerror(-code));
-	else if (memcmp(h->magic, data_magic, sizeof(h->magic)) != 0)
-		code = complain(err, errlen, -EUCLEAN,
-				"data is damaged or another program's");
-	else if (memcmp(h->uuid, super->uuid, sizeof(h->uuid)) != 0)
-		code = complain(err, errlen, -EUCLEAN,
-				"data and meta.db are of different volumes");
+		return -ENOMEM;
+	err = data->ops->read(data, 0, 1, &page);
+	if (!err && memcmp(h->magic, data_magic, sizeof(h->magic)) != 0)
+		err = -EUCLEAN;
+	if (!err)
+		memcpy(uuid, h->uuid, sizeof(h->uuid));
 	free(h);
-	return code;
+	return err;
+}
+
+static int check_data(struct volume *v, const struct meta_super *super,
+		      char *err, size_t errlen)
+{
+	u8 uuid[16];
+	int code = volume_read_header(v->data, uuid);
+
+	if (code == -EUCLEAN)
+		return complain(err, errlen, code,
+				"data is damaged or another program's");
+	if (code)
+		return complain(err, errlen, code, "data: %s", strerror(-code));
+	if (memcmp(uuid, super->uuid, sizeof(uuid)) != 0)
+		return complain(err, errlen, -EUCLEAN,
+				"data and meta.db are of different volumes");
+	return 0;
 }
 
 static int open_data(struct volume *v, const struct volume_options *opt,
@@ -483,8 +501,10 @@ static int open_data(struct volume *v, const struct volume_options *opt,
 	return check_data(v, &super, err, errlen);
 }
 
-static void volume_free(struct volume *v)
+void volume_free(struct volume *v)
 {
+	if (!v)
+		return;
 	blocks_free_all(v->blocks);
 	if (v->data)
 		v->data->ops->close(v->data);
@@ -497,15 +517,22 @@ static void volume_free(struct volume *v)
 	free(v);
 }
 
-static int open_files(struct volume *v, const struct volume_options *opt,
-		      char *err, size_t errlen)
+static int open_folder(struct volume *v, const struct volume_options *opt,
+		       char *err, size_t errlen)
 {
-	int code;
-
 	v->dirfd = open(v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (v->dirfd < 0)
 		return complain(err, errlen, -errno, "%s", strerror(errno));
-	code = check_host(v->dirfd, opt, err, errlen);
+	return check_host(v->dirfd, opt, err, errlen);
+}
+
+static int open_files(struct volume *v, const struct volume_options *opt,
+		      char *err, size_t errlen)
+{
+	int code = open_folder(v, opt, err, errlen);
+
+	if (!code)
+		code = check_db(v, err, errlen);
 	if (!code)
 		code = take_lock(v, opt, err, errlen);
 	if (!code)
@@ -515,22 +542,55 @@ static int open_files(struct volume *v, const struct volume_options *opt,
 	return code;
 }
 
-int volume_open_files(const char *path, const struct volume_options *opt,
-		      struct volume **ret_volume, char *err, size_t errlen)
+static struct volume *volume_new(const char *path,
+				 const struct volume_options *opt)
 {
 	struct volume *v = calloc(1, sizeof(*v));
-	int code;
 
-	(void)complain(err, errlen, 0, "%s", "");
 	if (!v)
-		return -ENOMEM;
+		return NULL;
 	mutex_init(&v->grow_lock, LOCK_CONN, "volume grow");
 	v->dirfd = -1;
 	v->lockfd = -1;
 	v->readonly = opt->readonly;
 	v->flush_epoch = 1;
 	v->path = strdup(path);
-	code = v->path ? open_files(v, opt, err, errlen) : -ENOMEM;
+	if (v->path)
+		return v;
+	volume_free(v);
+	return NULL;
+}
+
+int volume_lock_folder(const char *path, struct volume **ret_volume, char *err,
+		       size_t errlen)
+{
+	static const struct volume_options opt = {.allow_network = true};
+	struct volume *v = volume_new(path, &opt);
+	int code;
+
+	if (!v)
+		return complain(err, errlen, -ENOMEM, "%s", strerror(ENOMEM));
+	code = open_folder(v, &opt, err, errlen);
+	if (!code)
+		code = take_lock(v, &opt, err, errlen);
+	if (code) {
+		volume_free(v);
+		return code;
+	}
+	*ret_volume = v;
+	return 0;
+}
+
+int volume_open_files(const char *path, const struct volume_options *opt,
+		      struct volume **ret_volume, char *err, size_t errlen)
+{
+	struct volume *v = volume_new(path, opt);
+	int code;
+
+	(void)complain(err, errlen, 0, "%s", "");
+	if (!v)
+		return complain(err, errlen, -ENOMEM, "%s", strerror(ENOMEM));
+	code = open_files(v, opt, err, errlen);
 	if (code) {
 		(void)meta_close(v->meta);
 		volume_free(v);

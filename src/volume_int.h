@@ -13,4 +13,27 @@
 int volume_open_files(const char *path, const struct volume_options *opt,
 		      struct volume **ret_volume, char *err, size_t errlen);
 
+/* Lock a folder that has no meta.db yet, and open nothing in it. */
+int volume_lock_folder(const char *path, struct volume **ret_volume, char *err,
+		       size_t errlen);
+
+/* Let go of a volume whose meta has been closed; NULL is none. */
+void volume_free(struct volume *v);
+
+/* ---- making one ---- */
+
+/* Where a backup keeps its meta.db until it is complete. */
+#define VOLUME_BACKUP_TMP "backup.tmp"
+
+/* Block 0 of `data`, durable. */
+int volume_write_header(struct bdev *data, const u8 uuid[16]);
+/* Return: -EUCLEAN when it is none. */
+int volume_read_header(struct bdev *data, u8 uuid[16]);
+
+/* A folder and the one it is in: their names are durable. */
+int volume_sync_folders(int dirfd);
+
+/* Nothing in it, but for what mkfs.ext4 puts there: else -ENOTEMPTY. */
+int volume_check_empty(int dirfd);
+
 #endif
