@@ -91,6 +91,9 @@ enum meta_stmt {
 		STMT_NR,
 };
 
+/* How long a connection waits for another's lock. */
+#define META_BUSY_MS 10000
+
 struct meta_conn {
 	sqlite3 *db;
 	sqlite3_stmt *stmts[STMT_NR];
@@ -113,6 +116,7 @@ struct meta {
 	bool in_txn;
 	int txn_err;	/* the transaction is spoilt: answer this */
 	int wal_frames; /* of the WAL after the last commit */
+	int wal_waited; /* when readers were waited for in vain, 0: not so */
 	s64 extent_growth;
 
 	/* under lock */

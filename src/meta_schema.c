@@ -25,8 +25,6 @@
 #define WRITER_CACHE_KIB 4096
 #define READER_CACHE_KIB 512
 
-#define BUSY_MS 10000
-
 /*
  * dentry has a rowid that is the readdir cookie: its indexes then are short,
  * and (parent) alone is (parent, id). Measured against PRIMARY KEY (parent,
@@ -154,7 +152,7 @@ int conn_open(struct meta_conn *c, const char *path, int flags, int cache_kib)
 		conn_close(c);
 		return meta_errno(rc);
 	}
-	(void)sqlite3_busy_timeout(c->db, BUSY_MS);
+	(void)sqlite3_busy_timeout(c->db, META_BUSY_MS);
 	(void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	(void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 

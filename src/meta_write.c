@@ -21,6 +21,8 @@
  * commits, and from where the writer waits for readers to start it anew. */
 #define WAL_CHECKPOINT 2048
 #define WAL_RESTART 16384
+/* The longest wait for them: they may be another process's, which copies. */
+#define WAL_RESTART_MS 100
 
 /* ---- transactions ---- */
 
@@ -150,9 +152,34 @@ int meta_commit(struct meta *m, u64 next_ino, bool sync)
 	return sync ? meta_errno(vfs_sync_wal(m->writer.db)) : 0;
 }
 
+static int checkpoint(struct meta *m, int mode)
+{
+	return sqlite3_wal_checkpoint_v2(m->writer.db, "main", mode, NULL,
+					 NULL);
+}
+
+/* Somebody who reads in the WAL for long is waited for again when it has become
+ * longer by as much as is moved at a time. */
+static int restart_wal(struct meta *m)
+{
+	int rc;
+
+	(void)sqlite3_busy_timeout(m->writer.db, WAL_RESTART_MS);
+	rc = checkpoint(m, SQLITE_CHECKPOINT_RESTART);
+	(void)sqlite3_busy_timeout(m->writer.db, META_BUSY_MS);
+	m->wal_waited = (rc & 0xff) == SQLITE_BUSY ? m->wal_frames : 0;
+	return rc;
+}
+
+static bool is_restart_due(const struct meta *m)
+{
+	return m->wal_frames >= WAL_RESTART &&
+	       (!m->wal_waited || m->wal_frames < m->wal_waited ||
+		m->wal_frames - m->wal_waited >= WAL_CHECKPOINT);
+}
+
 int meta_checkpoint(struct meta *m, bool force)
 {
-	int mode = SQLITE_CHECKPOINT_PASSIVE;
 	int rc;
 
 	assert(!m->in_txn);
@@ -161,13 +188,14 @@ int meta_checkpoint(struct meta *m, bool force)
 	if (meta_failed(m))
 		return -EIO;
 	if (force)
-		mode = SQLITE_CHECKPOINT_TRUNCATE;
-	else if (m->wal_frames >= WAL_RESTART)
-		mode = SQLITE_CHECKPOINT_RESTART;
-	else if (m->wal_frames < WAL_CHECKPOINT)
+		rc = checkpoint(m, SQLITE_CHECKPOINT_TRUNCATE);
+	else if (is_restart_due(m))
+		rc = restart_wal(m);
+	else if (m->wal_frames >= WAL_CHECKPOINT)
+		rc = checkpoint(m, SQLITE_CHECKPOINT_PASSIVE);
+	else
 		return 0;
 
-	rc = sqlite3_wal_checkpoint_v2(m->writer.db, "main", mode, NULL, NULL);
 	/* Somebody reads in the WAL for long: later, then. */
 	if ((rc & 0xff) == SQLITE_BUSY)
 		return 0;

@@ -1327,6 +1327,53 @@ START_TEST(the_wal_is_bounded_and_its_bytes_are_counted)
 }
 END_TEST
 
+/* Commit @nr long rows. */
+static void commit_long(struct meta *m, u64 nr)
+{
+	static u8 big[60000];
+
+	begin(m);
+	for (u64 n = 0; n < nr; n++)
+		ck_assert_int_eq(
+			meta_xattr_put(m, n + 2, "user.x", big, sizeof(big)),
+			0);
+	ck_assert_int_eq(meta_commit(m, 0, false), 0);
+	ck_assert_int_eq(meta_checkpoint(m, false), 0);
+}
+
+static off_t wal_size(void)
+{
+	struct stat st;
+
+	ck_assert_int_eq(stat(tmpdir_path("v/meta.db-wal"), &st), 0);
+	return st.st_size;
+}
+
+/* As another process that copies: were it waited for each time, 100 commits
+ * would take longer than a test may. */
+START_TEST(a_long_reader_is_not_waited_for_by_each_commit)
+{
+	struct meta *m = open_meta();
+	struct meta_reader *r = reader(m);
+	struct inode_row row;
+
+	commit_long(m, 1);
+	ck_assert_int_eq(meta_reader_hold(r), 0);
+	ck_assert_int_eq(meta_inode_get(r, 1, &row), 0);
+	while (wal_size() < (68 << 20))
+		commit_long(m, 20);
+	for (int i = 0; i < 100; i++)
+		commit_long(m, 1);
+	ck_assert_int_gt(wal_size(), 68 << 20);
+
+	meta_reader_put(r);
+	for (int i = 0; i < 1000 && wal_size() > (16 << 20); i++)
+		commit_long(m, 1);
+	ck_assert_int_le(wal_size(), 16 << 20);
+	ck_assert_int_eq(meta_close(m), 0);
+}
+END_TEST
+
 static bool stop;
 
 /* Reads size and mtime, which every commit sets to one number. */
@@ -1435,6 +1482,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, codes_of_sqlite_become_errno);
 	tcase_add_test(tc, a_read_only_volume_is_read_and_not_written);
 	tcase_add_test(tc, the_wal_is_bounded_and_its_bytes_are_counted);
+	tcase_add_test(tc, a_long_reader_is_not_waited_for_by_each_commit);
 	tcase_add_test(tc, readers_see_whole_commits_in_order);
 	return s;
 }
