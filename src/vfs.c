@@ -34,6 +34,7 @@ struct vfs_file {
 	sqlite3_file base;
 	struct vfs_db *db; /* NULL: neither meta.db nor its WAL */
 	bool wal;
+	bool journal; /* of meta.db, while it is made */
 
 	/* of a WAL: what is still to be written, at gather_pos */
 	u8 *gather; /* GATHER_BYTES; NULL until it is needed */
@@ -83,9 +84,10 @@ static int run_hook(const struct vfs_file *f, enum vfs_op op, const void *buf,
 {
 	struct vfs_event ev = {.op = op, .buf = buf, .pos = pos, .len = len};
 
-	if (!hook_fn || !f->db)
+	if (!hook_fn || (!f->db && !f->journal))
 		return SQLITE_OK;
 	ev.wal = f->wal;
+	ev.journal = f->journal;
 	return hook_fn(hook_arg, &ev);
 }
 
@@ -517,6 +519,7 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file,
 	f->header_pos = -1;
 	f->end = 0;
 	f->wal = (flags & SQLITE_OPEN_WAL) != 0;
+	f->journal = (flags & SQLITE_OPEN_MAIN_JOURNAL) != 0;
 	if (flags & SQLITE_OPEN_WAL)
 		f->db = find_db(sqlite3_filename_database(name));
 	else if (flags & SQLITE_OPEN_MAIN_DB)
@@ -534,16 +537,17 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file,
 	return rc;
 }
 
-/* The WAL at @name, of a database of ours? */
-static struct vfs_db *db_of_wal(const char *name)
+/* Is @name that of a database of ours, with @suffix? */
+static struct vfs_db *db_of(const char *name, const char *suffix)
 {
 	size_t len = strlen(name);
+	size_t end = strlen(suffix);
 	struct vfs_db *db;
 	char *path;
 
-	if (len < 4 || strcmp(name + len - 4, "-wal") != 0)
+	if (len < end || strcmp(name + len - end, suffix) != 0)
 		return NULL;
-	path = strndup(name, len - 4);
+	path = strndup(name, len - end);
 	db = path ? find_db(path) : NULL;
 	free(path);
 	return db;
@@ -551,9 +555,11 @@ static struct vfs_db *db_of_wal(const char *name)
 
 static int shim_delete(sqlite3_vfs *vfs, const char *name, int sync_dir)
 {
-	struct vfs_file f = {.db = db_of_wal(name), .wal = true};
+	struct vfs_file f = {.db = db_of(name, "-wal")};
 	int rc;
 
+	f.wal = f.db;
+	f.journal = !f.db && db_of(name, "-journal");
 	if (shut(&f))
 		return SQLITE_IOERR_DELETE;
 	rc = run_hook(&f, VFS_DELETE, NULL, 0, 0);

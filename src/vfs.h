@@ -67,7 +67,8 @@ enum vfs_op {
 
 struct vfs_event {
 	enum vfs_op op;
-	bool wal; /* else meta.db */
+	bool wal;     /* else meta.db, */
+	bool journal; /* or its journal, while the volume is made */
 	const void *buf;
 	s64 pos; /* of TRUNCATE: the new size */
 	int len;
