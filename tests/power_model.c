@@ -7,18 +7,26 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs_internal.h"
+#include "meta_int.h"
 #include "strbuf.h"
 #include "tmpdir.h"
+#include "transaction.h"
 
 #define NODES 64
-#define LEN_MAX ((size_t)64 * PAGE_SIZE)
-#define COMMITS 64
+#define LEN_MAX ((size_t)192 * PAGE_SIZE)
+#define COMMITS 128
 /* So large that no commit is made for want of memory. */
 #define CACHE_SIZE (4u << 20)
+/* So small that making room for it costs little. */
+#define VOLUME_SIZE (16u << 20)
+
+struct power_counts power_counts;
 
 static const char *const names[NAMES] = {"a", "b", "c", "A", "B"};
 static const char *const dirs[DIRS] = {"", "A/", "B/"};
@@ -42,7 +50,7 @@ struct node {
 
 /* What the volume is to have from the commit on. */
 struct commit_point {
-	size_t begin, end; /* of the log */
+	size_t begin, end; /* of the log; SIZE_MAX: it is under way */
 	char *text;
 };
 
@@ -57,6 +65,154 @@ struct power_model {
 	char *broken; /* a line that was synced but is not committed */
 	u64 made;     /* since it was mounted, as the filesystem counts */
 };
+
+/* ---- the gate ---- */
+
+/* What goes on beside a commit may wait for it: then it goes on itself. */
+#define STAND_MS 200
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	/* under lock */
+	u64 left; /* events before it is to stand; 0: not at all */
+	pthread_t committer;
+	bool committing, standing, open;
+} gate = {.lock = PTHREAD_MUTEX_INITIALIZER,
+	  .changed = PTHREAD_COND_INITIALIZER};
+
+/* Somebody who waits for a commit. */
+struct request {
+	struct fs_done done;
+	struct power_log *log;
+	/* under gate.lock */
+	bool answered;
+	int err;
+	size_t end; /* of the log, when it was answered */
+};
+
+int __real_transaction_write(struct transaction *t);
+int __wrap_transaction_write(struct transaction *t);
+int __real_meta_checkpoint(struct meta *m, bool force);
+int __wrap_meta_checkpoint(struct meta *m, bool force);
+
+static void gate_commits(bool committing)
+{
+	(void)pthread_mutex_lock(&gate.lock);
+	gate.committer = pthread_self();
+	gate.committing = committing;
+	if (!committing)
+		gate.left = 0;
+	(void)pthread_mutex_unlock(&gate.lock);
+}
+
+/* From here on it is cut. */
+int __wrap_transaction_write(struct transaction *t)
+{
+	int err;
+
+	gate_commits(true);
+	err = __real_transaction_write(t);
+	gate_commits(false);
+	return err;
+}
+
+/* Commits here are small: the log would never be long enough. */
+int __wrap_meta_checkpoint(struct meta *m, bool force)
+{
+	static const int modes[] = {SQLITE_CHECKPOINT_PASSIVE,
+				    SQLITE_CHECKPOINT_RESTART,
+				    SQLITE_CHECKPOINT_TRUNCATE};
+	static u32 nr;
+
+	if (force || nr++ % 3)
+		return __real_meta_checkpoint(m, force);
+	power_counts.checkpoints++;
+	(void)sqlite3_wal_checkpoint_v2(m->writer.db, "main",
+					modes[nr / 3 % ARRAY_SIZE(modes)], NULL,
+					NULL);
+	return 0;
+}
+
+static void stand_locked(void)
+{
+	struct timespec until;
+	int rc = 0;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += STAND_MS * (long)NSEC_PER_MSEC;
+	until.tv_sec += until.tv_nsec / (long)NSEC_PER_SEC;
+	until.tv_nsec %= (long)NSEC_PER_SEC;
+
+	gate.standing = true;
+	(void)pthread_cond_broadcast(&gate.changed);
+	while (!gate.open && !rc)
+		rc = pthread_cond_timedwait(&gate.changed, &gate.lock, &until);
+	power_counts.stood++;
+	power_counts.hurried += rc != 0;
+}
+
+/* Before each event. */
+static void pass_gate(void *arg)
+{
+	(void)arg;
+	(void)pthread_mutex_lock(&gate.lock);
+	if (gate.committing && gate.left &&
+	    pthread_equal(gate.committer, pthread_self()) && !--gate.left)
+		stand_locked();
+	(void)pthread_mutex_unlock(&gate.lock);
+}
+
+static void gate_arm(u64 nth)
+{
+	(void)pthread_mutex_lock(&gate.lock);
+	gate.left = nth;
+	gate.standing = gate.open = false;
+	(void)pthread_mutex_unlock(&gate.lock);
+}
+
+static void gate_open(void)
+{
+	(void)pthread_mutex_lock(&gate.lock);
+	gate.open = true;
+	(void)pthread_cond_broadcast(&gate.changed);
+	(void)pthread_mutex_unlock(&gate.lock);
+}
+
+static void answer(struct fs_done *done, int err)
+{
+	struct request *r = container_of(done, struct request, done);
+	size_t end = power_record_now(r->log);
+
+	(void)pthread_mutex_lock(&gate.lock);
+	r->answered = true;
+	r->err = err;
+	r->end = end;
+	(void)pthread_cond_broadcast(&gate.changed);
+	(void)pthread_mutex_unlock(&gate.lock);
+}
+
+/* Until the commit stands, or is over. Return: whether it stands. */
+static bool wait_standing(const struct request *r)
+{
+	bool stands;
+
+	(void)pthread_mutex_lock(&gate.lock);
+	while (!gate.standing && !r->answered)
+		(void)pthread_cond_wait(&gate.changed, &gate.lock);
+	stands = gate.standing;
+	(void)pthread_mutex_unlock(&gate.lock);
+	return stands;
+}
+
+static void wait_answered(const struct request *r)
+{
+	(void)pthread_mutex_lock(&gate.lock);
+	while (!r->answered)
+		(void)pthread_cond_wait(&gate.changed, &gate.lock);
+	(void)pthread_mutex_unlock(&gate.lock);
+	ck_assert_msg(r->err == 0, "commit: %s", strerror(-r->err));
+}
 
 /* ---- texts ---- */
 
@@ -302,6 +458,7 @@ static int open_fs(const char *folder, struct power_log *log, struct fs **ret,
 {
 	struct volume_options vo = {
 		.create = true,
+		.size = VOLUME_SIZE,
 		.wrap = log ? power_record_wrap : NULL,
 		.wrap_arg = log,
 	};
@@ -317,7 +474,10 @@ static int open_fs(const char *folder, struct power_log *log, struct fs **ret,
 	for (int k = 0; k < KNOB_NR; k++)
 		fo.knobs[k] = UINT64_MAX;
 	rc = volume_open(folder, &vo, &v, err, errlen);
-	return rc ? rc : fs_open(v, &fo, ret);
+	if (rc)
+		return rc;
+	power_counts.maps_loaded += v->map_loaded;
+	return fs_open(v, &fo, ret);
 }
 
 static struct node *new_node(struct power_model *m, u64 ino, u32 mode)
@@ -346,38 +506,70 @@ static void drop_node(struct node *n)
 	*n = (struct node){.used = false};
 }
 
+/* Behind its length there are zeros. */
+static void copy_bytes(struct bytes *to, const struct bytes *from)
+{
+	memcpy(to->at, from->at, max(to->len, from->len));
+	to->len = from->len;
+}
+
+static struct node *find_node(struct power_model *m, u64 ino)
+{
+	for (struct node *n = m->nodes; n < m->nodes + NODES; n++) {
+		if (n->used && n->ino == ino)
+			return n;
+	}
+	return NULL;
+}
+
+static void load_dir(struct power_model *m, struct node *dir);
+
+static struct node *load_node(struct power_model *m, u64 ino, u32 mode)
+{
+	struct node *n = new_node(m, ino, mode);
+
+	n->xattr = get_number(m->fs, ino, "user.k");
+	n->atomic = get_number(m->fs, ino, FS_XATTR_ATOMIC);
+	if (S_ISDIR(mode)) {
+		load_dir(m, n);
+	} else if (is_reg(n)) {
+		expect(read_all(m->fs, ino, n->now) >= 0);
+		copy_bytes(n->committed, n->now);
+	}
+	return n;
+}
+
 static void load_dir(struct power_model *m, struct node *dir)
 {
 	for (int i = 0; i < NAMES; i++) {
-		struct node *n;
 		struct stat st;
 
 		if (fs_lookup(m->fs, dir->ino, names[i], &st))
 			continue;
 		fs_forget(m->fs, st.st_ino, 1);
-		n = new_node(m, st.st_ino, st.st_mode);
-		dir->child[i] = n;
-		if (S_ISDIR(n->mode)) {
-			load_dir(m, n);
-		} else if (is_reg(n)) {
-			expect(read_all(m->fs, n->ino, n->now) >= 0);
-			*n->committed = *n->now;
-		}
+		dir->child[i] = find_node(m, st.st_ino);
+		if (!dir->child[i])
+			dir->child[i] = load_node(m, st.st_ino, st.st_mode);
 	}
 }
 
-static void note_commit(struct power_model *m, size_t begin)
+static struct commit_point *note_commit(struct power_model *m, size_t begin)
 {
-	expect(m->nr_commits < COMMITS);
-	m->commits[m->nr_commits++] = (struct commit_point){
-		begin, power_record_now(m->log), text_of(m, true)};
+	struct commit_point *c = &m->commits[m->nr_commits++];
+
+	expect(m->nr_commits <= COMMITS);
+	*c = (struct commit_point){begin, SIZE_MAX, text_of(m, true)};
+	return c;
 }
 
 static void mount_it(struct power_model *m)
 {
 	char err[256] = "";
-	int rc = open_fs(m->folder, m->log, &m->fs, err, sizeof(err));
+	int rc;
 
+	power_record_mounting(m->log, true);
+	rc = open_fs(m->folder, m->log, &m->fs, err, sizeof(err));
+	power_record_mounting(m->log, false);
 	ck_assert_msg(rc == 0, "open: %s %s", strerror(-rc), err);
 	m->made = 0;
 }
@@ -387,18 +579,23 @@ struct power_model *power_model_open(const char *folder, struct power_log *log)
 	struct power_model *m = calloc(1, sizeof(*m));
 
 	m->log = log;
+	power_record_before(log, pass_gate, NULL);
 	(void)snprintf(m->folder, sizeof(m->folder), "%s", folder);
 	mount_it(m);
-	load_dir(m, new_node(m, FS_ROOT_INO, S_IFDIR | 0755));
-	note_commit(m, 0);
-	m->commits[0].end = 0;
+	(void)load_node(m, FS_ROOT_INO, S_IFDIR | 0755);
+	note_commit(m, 0)->end = 0;
 	return m;
+}
+
+static void drop_nodes(struct power_model *m)
+{
+	for (int i = 0; i < NODES; i++)
+		drop_node(&m->nodes[i]);
 }
 
 void power_model_free(struct power_model *m)
 {
-	for (int i = 0; i < NODES; i++)
-		drop_node(&m->nodes[i]);
+	drop_nodes(m);
 	for (u32 i = 0; i < m->nr_commits; i++)
 		free(m->commits[i].text);
 	free(m->broken);
@@ -746,12 +943,17 @@ static bool do_close(struct power_model *m, struct node *n)
 
 /* ---- commits ---- */
 
-static u64 commits_made(struct power_model *m)
+static struct fs_stat fs_stat_of(struct power_model *m)
 {
 	struct fs_stat st;
 
 	fs_stat(m->fs, &st);
-	return st.commits;
+	return st;
+}
+
+static u64 commits_made(struct power_model *m)
+{
+	return fs_stat_of(m).commits;
 }
 
 static bool is_taken(const struct node *n, enum power_op_kind kind,
@@ -759,6 +961,7 @@ static bool is_taken(const struct node *n, enum power_op_kind kind,
 {
 	switch (kind) {
 	case OP_FSYNC:
+	case OP_FDATASYNC:
 	case OP_TOGETHER:
 		return n == asked || n == too || n->must;
 	case OP_COMMIT:
@@ -780,7 +983,7 @@ static void take_all(struct power_model *m, enum power_op_kind kind,
 		n->committed_mtime = n->mtime;
 		if (!content)
 			continue;
-		*n->committed = *n->now;
+		copy_bytes(n->committed, n->now);
 		n->dirty = n->must = false;
 	}
 }
@@ -807,33 +1010,143 @@ static void check_promise(struct power_model *m, const struct node *asked)
 	free(now);
 }
 
-static bool do_commit(struct power_model *m, enum power_op_kind kind,
-		      struct node *asked, struct node *too)
-{
-	struct test_fs t = {.fs = m->fs};
-	size_t begin = power_record_now(m->log);
+/* What is asked for. */
+struct demand {
+	enum power_op_kind kind;
+	struct node *node, *too;
+};
 
-	if (kind == OP_SYNC)
-		expect(fs_sync_wait(m->fs) == 0);
-	else if (kind == OP_COMMIT)
-		expect(test_commit(&t) == 0);
-	else if (kind == OP_TOGETHER)
-		expect(test_commit_files(&t, (u64[]){asked->ino, too->ino},
-					 2) == 0);
-	else if (S_ISDIR(asked->mode))
-		expect(test_fsyncdir(&t, asked->ino) == 0);
+static void ask(struct power_model *m, const struct demand *d,
+		struct request *r)
+{
+	*r = (struct request){.done.fn = answer, .log = m->log};
+	if (d->kind == OP_SYNC)
+		fs_sync(m->fs, &r->done);
+	else if (d->kind == OP_COMMIT)
+		fs_commit(m->fs, &r->done);
+	else if (d->kind == OP_TOGETHER)
+		fs_commit_files(m->fs, (u64[]){d->node->ino, d->too->ino}, 2,
+				&r->done);
+	else if (S_ISDIR(d->node->mode))
+		fs_fsyncdir(m->fs, d->node->ino, &r->done);
 	else
-		expect(test_fsync(&t, opened(m, asked)) == 0);
-	if (commits_made(m) != m->made) {
-		m->made++;
-		take_all(m, kind, asked, too);
-		note_commit(m, begin);
+		fs_fsync(m->fs, opened(m, d->node), d->kind == OP_FDATASYNC,
+			 &r->done);
+}
+
+static void check_promises(struct power_model *m, const struct demand *d)
+{
+	if (d->kind != OP_COMMIT)
+		check_promise(m, d->node);
+	if (d->too)
+		check_promise(m, d->too);
+}
+
+/* A commit that began at @begin is of what there is now. */
+static struct commit_point *note_taken(struct power_model *m,
+				       const struct demand *d, size_t begin)
+{
+	m->made++;
+	take_all(m, d->kind, d->node, d->too);
+	return note_commit(m, begin);
+}
+
+/* It is answered: if there was a commit, none of what came since is in it. */
+static void note_answered(struct power_model *m, const struct demand *d,
+			  const struct request *r, size_t begin)
+{
+	if (commits_made(m) != m->made)
+		note_taken(m, d, begin)->end = r->end;
+	expect_eq(commits_made(m), m->made);
+	check_promises(m, d);
+}
+
+static bool find_demand(struct power_model *m, const struct power_op *op,
+			struct demand *d)
+{
+	struct place p, q;
+
+	*d = (struct demand){.kind = op->kind};
+	if (op->kind == OP_SYNC || op->kind == OP_COMMIT)
+		return true;
+	if (!find_place(m, op->path, &p) || !find_place(m, op->to, &q) ||
+	    !p.node || S_ISLNK(p.node->mode))
+		return false;
+	d->node = p.node;
+	if (op->kind != OP_TOGETHER)
+		return true;
+	d->too = q.node;
+	return q.node && is_reg(p.node) && is_reg(q.node);
+}
+
+static void do_one(struct power_model *m, const struct power_op *op);
+
+/* What goes on while a commit stands. Return: was the next asked for? */
+static bool go_on(struct power_model *m, const struct power_op *ops, u32 nr,
+		  struct demand *d, struct request *next)
+{
+	for (u32 i = 0; i < nr; i++) {
+		if (!power_op_commits(ops[i].kind)) {
+			do_one(m, &ops[i]);
+		} else if (i == nr - 1 && find_demand(m, &ops[i], d)) {
+			ask(m, d, next);
+			return true;
+		}
 	}
-	if (kind != OP_COMMIT)
-		check_promise(m, asked);
-	if (too)
-		check_promise(m, too);
-	return true;
+	return false;
+}
+
+static void do_beside(struct power_model *m, const struct request *r,
+		      const struct power_op *ops, u32 nr)
+{
+	u32 flying = m->nr_commits - 1;
+	struct request next;
+	struct demand d;
+	bool asked = go_on(m, ops, nr, &d, &next);
+
+	gate_open();
+	wait_answered(r);
+	m->commits[flying].end = r->end;
+	if (asked) {
+		wait_answered(&next);
+		note_answered(m, &d, &next, r->end);
+	}
+	expect_eq(commits_made(m), m->made);
+}
+
+/* Return: how many of the @nr were done beside it. */
+static u32 do_commit(struct power_model *m, const struct demand *d, u64 where,
+		     const struct power_op *ops, u32 nr)
+{
+	size_t begin = power_record_now(m->log);
+	struct request r;
+
+	gate_arm(nr ? where : 0);
+	ask(m, d, &r);
+	if (wait_standing(&r)) {
+		(void)note_taken(m, d, begin);
+		check_promises(m, d);
+		do_beside(m, &r, ops, nr);
+		return nr;
+	}
+	wait_answered(&r);
+	note_answered(m, d, &r, begin);
+	return 0;
+}
+
+/* Commits first what may be committed unasked. */
+static void do_compact(struct power_model *m)
+{
+	struct demand d = {.kind = OP_COMMIT};
+	u64 from = 1; /* it need not commit itself */
+	int rc = 1;
+
+	/* else it is beside one */
+	if (commits_made(m) == m->made)
+		(void)do_commit(m, &d, 0, NULL, 0);
+	while (rc == 1)
+		rc = fs_compact_some(m->fs, &from);
+	expect(rc == 0);
 }
 
 /* What it commits is known before: all there is; but when the last ended, the
@@ -847,10 +1160,11 @@ static void close_fs(struct power_model *m)
 		if (n != m->nodes && n->used)
 			let_go(m, n);
 	}
+	power_counts.pages_moved += fs_stat_of(m).inline_moved;
 	expect(fs_close(m->fs) == 0);
 	m->fs = NULL;
 	take_all(m, OP_REMOUNT, NULL, NULL);
-	note_commit(m, begin);
+	note_commit(m, begin)->end = power_record_now(m->log);
 }
 
 static bool do_remount(struct power_model *m)
@@ -890,14 +1204,6 @@ static bool do_on_paths(struct power_model *m, const struct power_op *op)
 		return do_exchange(m, &p, &q);
 	case OP_COPY:
 		return do_copy(m, p.node, q.node, op);
-	case OP_FSYNC:
-		if (!p.node || S_ISLNK(p.node->mode))
-			return false;
-		return do_commit(m, OP_FSYNC, p.node, NULL);
-	case OP_TOGETHER:
-		if (!p.node || !q.node || !is_reg(p.node) || !is_reg(q.node))
-			return false;
-		return do_commit(m, OP_TOGETHER, p.node, q.node);
 	default:
 		return false;
 	}
@@ -947,23 +1253,41 @@ static void refresh_times(struct power_model *m)
 	}
 }
 
-bool power_model_do(struct power_model *m, const struct power_op *op)
+static void do_one(struct power_model *m, const struct power_op *op)
 {
-	bool done;
+	if (op->kind == OP_COMPACT)
+		do_compact(m);
+	else
+		(void)do_on_node(m, op);
+	refresh_times(m);
+}
+
+/* Return: how many of those behind it were done as well. */
+static u32 do_with_next(struct power_model *m, const struct power_op *op,
+			u32 rest)
+{
+	struct demand d;
 
 	/* else the model does not know what is on the volume */
-	expect(commits_made(m) == m->made);
-	switch (op->kind) {
-	case OP_SYNC:
-	case OP_COMMIT:
-		return do_commit(m, op->kind, NULL, NULL);
-	case OP_REMOUNT:
-		return do_remount(m);
-	default:
-		done = do_on_node(m, op);
-		refresh_times(m);
-		return done;
-	}
+	expect_eq(commits_made(m), m->made);
+	if (op->kind == OP_REMOUNT)
+		(void)do_remount(m);
+	else if (!power_op_commits(op->kind))
+		do_one(m, op);
+	else if (find_demand(m, op, &d))
+		return do_commit(m, &d, op->arg2, op + 1, min(op->arg, rest));
+	return 0;
+}
+
+void power_model_do(struct power_model *m, const struct power_op *ops, u32 nr)
+{
+	for (u32 i = 0; i < nr; i++)
+		i += do_with_next(m, &ops[i], nr - i - 1);
+}
+
+bool power_op_commits(enum power_op_kind kind)
+{
+	return kind >= OP_FSYNC && kind <= OP_COMMIT;
 }
 
 /* ---- after the power cut ---- */
@@ -1026,6 +1350,39 @@ static void add_expected(const struct power_model *m, size_t point,
 	}
 }
 
+/* What was to come after the kill never was. */
+static void forget_commits(struct power_model *m, size_t point)
+{
+	while (m->commits[m->nr_commits - 1].begin > point)
+		free(m->commits[--m->nr_commits].text);
+	for (u32 i = 0; i < m->nr_commits; i++) {
+		if (m->commits[i].end > point)
+			m->commits[i].end = SIZE_MAX;
+	}
+}
+
+char *power_model_after_kill(struct power_model *m, size_t point)
+{
+	struct strbuf sb = STRBUF_INIT;
+	char *fault = NULL;
+	char *text;
+	size_t len;
+
+	forget_commits(m, point);
+	drop_nodes(m);
+	mount_it(m);
+	(void)load_node(m, FS_ROOT_INO, S_IFDIR | 0755);
+	text = text_of(m, true);
+	if (!may_be(m, text, point)) {
+		strbuf_printf(&sb, "after a kill:\n%s", text);
+		add_expected(m, point, &sb);
+		expect(strbuf_finish(&sb, &fault, &len) == 0);
+	}
+	free(text);
+	note_commit(m, point)->end = power_record_now(m->log);
+	return fault;
+}
+
 char *power_model_check(struct power_model *m, const char *folder, size_t point)
 {
 	struct strbuf sb = STRBUF_INIT;
@@ -1051,11 +1408,12 @@ char *power_model_check(struct power_model *m, const char *folder, size_t point)
 void power_op_print(const struct power_op *op, char *buf, size_t size)
 {
 	static const char *const kinds[OP_KINDS] = {
-		"create", "mkdir",    "symlink",   "tmpfile",  "link",
-		"unlink", "rmdir",    "rename",	   "exchange", "truncate",
-		"write",  "store",    "fallocate", "punch",    "zero",
-		"copy",	  "chmod",    "setxattr",  "atomic",   "close",
-		"fsync",  "together", "sync",	   "commit",   "remount",
+		"create",  "mkdir",   "symlink",   "tmpfile",  "link",
+		"unlink",  "rmdir",   "rename",	   "exchange", "truncate",
+		"write",   "store",   "fallocate", "punch",    "zero",
+		"copy",	   "chmod",   "setxattr",  "atomic",   "close",
+		"compact", "fsync",   "fdatasync", "together", "sync",
+		"commit",  "remount",
 	};
 
 	(void)snprintf(buf, size, "%s %s%s %s%s %u %u", kinds[op->kind],

@@ -11,6 +11,12 @@
  * is empty. So after a power cut the tree is that of the last commit that had
  * ended, or of the one that was under way, and of no other.
  *
+ * A commit may have operations go on beside it: an operation that commits says
+ * how many of those behind it, and before which of its writes, flushes and
+ * syncs it stands meanwhile. It is of what there was before them; only what may
+ * wait for it keeps it from standing for long. The last of them may ask for the
+ * next commit.
+ *
  * Paths are a folder and a name of a few, so that sequences can be listed.
  */
 #ifndef FOLIO_POWER_MODEL_H
@@ -40,7 +46,10 @@ enum power_op_kind {
 	OP_SETXATTR,
 	OP_ATOMIC,
 	OP_CLOSE,
+	OP_COMPACT, /* free blocks go back to the host; commits first */
+	/* arg: operations beside it, arg2: before which event it stands */
 	OP_FSYNC,
+	OP_FDATASYNC,
 	OP_TOGETHER, /* both paths' files, in one transaction */
 	OP_SYNC,
 	OP_COMMIT, /* unasked */
@@ -83,10 +92,16 @@ struct power_model *power_model_open(const char *folder, struct power_log *log);
 /* Make a volume with the tree that all begin with, in the folder "base" of the
  * tmpdir, closed. Return: its path. */
 const char *power_model_prepare(void);
-/* Do it, unless the tree has no place for it. Return: was it done? */
-bool power_model_do(struct power_model *m, const struct power_op *op);
+/* Do them, but those that the tree has no place for. */
+void power_model_do(struct power_model *m, const struct power_op *ops, u32 nr);
 /* Close the filesystem, which is a commit of everything. */
 void power_model_close(struct power_model *m);
+/*
+ * It is closed; but now, as if the daemon had been killed at @point of the log
+ * instead: power_record_kill(), and the folder has what was there then. Mount
+ * it, and go on. Return: NULL, or what is wrong (to be freed).
+ */
+char *power_model_after_kill(struct power_model *m, size_t point);
 void power_model_free(struct power_model *m);
 
 /*
@@ -96,6 +111,17 @@ void power_model_free(struct power_model *m);
 char *power_model_check(struct power_model *m, const char *folder,
 			size_t point);
 
+/* What was seen so far, of all models. */
+struct power_counts {
+	u64 maps_loaded; /* mounts that had a saved block map */
+	u64 pages_moved; /* out of rows */
+	u64 stood;	 /* commits that others went on beside */
+	u64 hurried;	 /* ... and that did not wait for all of them */
+	u64 checkpoints; /* that were asked for */
+};
+extern struct power_counts power_counts;
+
+bool power_op_commits(enum power_op_kind kind);
 /* "rename A/a c" */
 void power_op_print(const struct power_op *op, char *buf, size_t size);
 

@@ -3,128 +3,82 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "power_record.h"
+#include "freemap.h"
+#include "power_log.h"
 #include "vfs.h"
 
-#define SECTOR 512
+/* What is recorded by functions that have no argument for it. */
+static struct power_log *current;
 
-enum event_kind {
-	EVENT_WRITE,
-	EVENT_ZERO,   /* a range is no longer needed */
-	EVENT_EXTEND, /* at least so large */
-	EVENT_TRUNCATE,
-	EVENT_DELETE,
-	EVENT_SYNC,
+const char *const power_file_names[POWER_FILES] = {
+	"data", "meta.db", "meta.db-wal", "meta.db-journal", "freemap",
 };
-
-struct event {
-	enum event_kind kind;
-	enum power_file file;
-	u64 pos, len;
-	u8 *bytes; /* of WRITE */
-};
-
-struct image {
-	bool exists;
-	u64 len, cap;
-	u8 *bytes;
-};
-
-struct power_log {
-	enum power_lie lie;
-	struct image base[POWER_FILES];
-	struct bdev *device;
-	pthread_mutex_t lock;
-	/* under lock */
-	struct event *events;
-	size_t nr, cap;
-	bool flush_is_due; /* POWER_LATE_DATA_FLUSH */
-};
-
-static const char *const file_names[POWER_FILES] = {
-	"data",
-	"meta.db",
-	"meta.db-wal",
-};
-
-static const char *const choice_names[POWER_CHOICES] = {
-	"nothing",     "everything",   "some writes",  "some sectors",
-	"few sectors", "most sectors", "file by file",
-};
-
-const char *power_choice_name(enum power_choice choice)
-{
-	return choice_names[choice];
-}
-
-static void *must(void *memory)
-{
-	if (!memory)
-		abort();
-	return memory;
-}
 
 /* ---- images ---- */
 
-static void image_reserve(struct image *im, u64 len)
+void power_image_fill(struct image *im, u64 end)
 {
-	if (len <= im->cap)
-		return;
-	im->cap = max(len, im->cap * 2);
-	im->bytes = must(realloc(im->bytes, im->cap));
+	im->len = max(im->len, end);
+	if (end > im->cap) {
+		im->cap = max(end, im->cap * 2);
+		im->bytes = must(realloc(im->bytes, im->cap));
+	}
+	if (end > im->filled) {
+		memset(im->bytes + im->filled, 0, end - im->filled);
+		im->filled = end;
+	}
 }
 
-static void image_resize(struct image *im, u64 len)
+void power_image_resize(struct image *im, u64 len)
 {
-	image_reserve(im, len);
-	if (len > im->len)
-		memset(im->bytes + im->len, 0, len - im->len);
 	im->len = len;
+	im->filled = min(im->filled, len);
 }
 
-static void image_read(struct image *im, const char *volume, const char *name)
+static void image_read(struct image *im, int dirfd, const char *name)
 {
-	char path[1200];
+	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
 	struct stat st;
-	int fd;
 
-	(void)snprintf(path, sizeof(path), "%s/%s", volume, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	*im = (struct image){.exists = fd >= 0};
 	if (fd < 0)
 		return;
-	expect(fstat(fd, &st) == 0);
-	image_resize(im, (u64)st.st_size);
-	expect(pread(fd, im->bytes, im->len, 0) == st.st_size);
+	must_be(fstat(fd, &st) == 0);
+	power_image_fill(im, (u64)st.st_size);
+	must_be(pread(fd, im->bytes, im->len, 0) == st.st_size);
 	(void)close(fd);
 }
 
-static void image_write(const struct image *im, const char *volume,
-			const char *name)
+/* ---- the log ---- */
+
+/* As it stands in a trace, before the bytes of a write. */
+struct record {
+	u32 kind, file;
+	u64 pos, len;
+};
+
+static void trace(int fd, const void *buf, size_t len)
 {
-	char path[1200];
-	int fd;
-
-	(void)snprintf(path, sizeof(path), "%s/%s", volume, name);
-	(void)unlink(path);
-	if (!im->exists)
-		return;
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	expect(fd >= 0);
-	expect(pwrite(fd, im->bytes, im->len, 0) == (ssize_t)im->len);
-	(void)close(fd);
+	must_be(write(fd, buf, len) == (ssize_t)len);
 }
 
-/* ---- recording ---- */
+static void trace_event(struct power_log *log, struct event *ev)
+{
+	struct record r = {ev->kind, ev->file, ev->pos, ev->len};
 
-static void add_locked(struct power_log *log, struct event ev)
+	trace(log->trace, &r, sizeof(r));
+	if (ev->bytes)
+		trace(log->trace, ev->bytes, ev->len);
+	free(ev->bytes);
+	ev->bytes = NULL;
+}
+
+static void push(struct power_log *log, struct event ev)
 {
 	if (log->nr == log->cap) {
 		log->cap = log->cap ? log->cap * 2 : 256;
@@ -134,8 +88,36 @@ static void add_locked(struct power_log *log, struct event ev)
 	log->events[log->nr++] = ev;
 }
 
+static void note_names(struct power_log *log, const struct event *ev)
+{
+	if (ev->kind == EVENT_NAMES) {
+		memset(log->unnamed, 0, sizeof(log->unnamed));
+	} else if (ev->kind == EVENT_DELETE) {
+		log->exists[ev->file] = false;
+	} else if (ev->kind != EVENT_SYNC && !log->exists[ev->file]) {
+		log->exists[ev->file] = true;
+		log->unnamed[ev->file] = true;
+	}
+}
+
+static void add_locked(struct power_log *log, struct event ev)
+{
+	note_names(log, &ev);
+	if (log->trace >= 0)
+		trace_event(log, &ev);
+	else
+		push(log, ev);
+}
+
+static void before(struct power_log *log)
+{
+	if (log->before)
+		log->before(log->before_arg);
+}
+
 static void add(struct power_log *log, struct event ev)
 {
+	before(log);
 	(void)pthread_mutex_lock(&log->lock);
 	add_locked(log, ev);
 	(void)pthread_mutex_unlock(&log->lock);
@@ -147,49 +129,101 @@ static void add_write(struct power_log *log, enum power_file file,
 	u8 *bytes = must(malloc(len));
 
 	memcpy(bytes, buf, len);
-	add(log, (struct event){EVENT_WRITE, file, pos, len, bytes});
+	add(log, (struct event){.kind = EVENT_WRITE,
+				.file = file,
+				.pos = pos,
+				.len = len,
+				.bytes = bytes});
+}
+
+static void add_change(struct power_log *log, enum event_kind kind,
+		       enum power_file file, u64 len)
+{
+	add(log, (struct event){.kind = kind, .file = file, .len = len});
+}
+
+/* ---- syncs ---- */
+
+static bool sync_is_a_lie(const struct power_log *log, enum power_file file)
+{
+	switch (log->lie) {
+	case POWER_NO_DATA_FLUSH:
+		return file == POWER_DATA;
+	case POWER_NO_WAL_SYNC:
+		return file == POWER_WAL;
+	case POWER_NO_DB_SYNC:
+		return file == POWER_DB;
+	case POWER_NO_FOLDER_SYNC:
+		return file == POWER_FILES;
+	case POWER_NO_MOUNT_SYNC:
+		return log->mounting;
+	default:
+		return false;
+	}
+}
+
+static void add_sync_locked(struct power_log *log, enum power_file file)
+{
+	bool names = file == POWER_FILES;
+
+	if (!sync_is_a_lie(log, file))
+		add_locked(log, (struct event){.kind = names ? EVENT_NAMES
+							     : EVENT_SYNC,
+					       .file = file});
+}
+
+static bool syncs_folder(const struct power_log *log, enum power_file file)
+{
+	return (file == POWER_WAL || file == POWER_JOURNAL) &&
+	       log->unnamed[file];
 }
 
 static void add_sync(struct power_log *log, enum power_file file)
 {
-	bool lies = (file == POWER_DATA && log->lie == POWER_NO_DATA_FLUSH) ||
-		    (file == POWER_WAL && log->lie == POWER_NO_WAL_SYNC) ||
-		    (file == POWER_DB && log->lie == POWER_NO_DB_SYNC);
-
+	before(log);
 	(void)pthread_mutex_lock(&log->lock);
 	if (file == POWER_DATA && log->lie == POWER_LATE_DATA_FLUSH)
-		log->flush_is_due = lies = true;
-	if (!lies)
-		add_locked(log, (struct event){EVENT_SYNC, file, 0, 0, NULL});
+		log->flush_is_due = true;
+	else
+		add_sync_locked(log, file);
+	if (syncs_folder(log, file))
+		add_sync_locked(log, POWER_FILES);
 	if (file == POWER_WAL && log->flush_is_due) {
 		log->flush_is_due = false;
-		add_locked(log,
-			   (struct event){EVENT_SYNC, POWER_DATA, 0, 0, NULL});
+		add_sync_locked(log, POWER_DATA);
 	}
 	(void)pthread_mutex_unlock(&log->lock);
+}
+
+/* ---- the database ---- */
+
+static enum power_file file_of(const struct vfs_event *ev)
+{
+	if (ev->journal)
+		return POWER_JOURNAL;
+	return ev->wal ? POWER_WAL : POWER_DB;
 }
 
 static int vfs_event(void *arg, const struct vfs_event *ev)
 {
 	struct power_log *log = arg;
-	enum power_file file = ev->wal ? POWER_WAL : POWER_DB;
-	u64 pos = (u64)ev->pos;
+	enum power_file file = file_of(ev);
 
 	switch (ev->op) {
 	case VFS_WRITE:
-		add_write(log, file, ev->buf, pos, (u64)ev->len);
+		add_write(log, file, ev->buf, (u64)ev->pos, (u64)ev->len);
 		break;
 	case VFS_TRUNCATE:
-		add(log, (struct event){EVENT_TRUNCATE, file, 0, pos, NULL});
+		add_change(log, EVENT_TRUNCATE, file, (u64)ev->pos);
 		break;
 	case VFS_DELETE:
-		add(log, (struct event){EVENT_DELETE, file, 0, 0, NULL});
+		add_change(log, EVENT_DELETE, file, 0);
 		break;
 	case VFS_SYNC:
 		add_sync(log, file);
 		break;
-	case VFS_OPEN: /* makes the WAL if there is none */
-		add(log, (struct event){EVENT_EXTEND, file, 0, 0, NULL});
+	case VFS_OPEN: /* makes it if it is not there */
+		add_change(log, EVENT_EXTEND, file, 0);
 		break;
 	case VFS_READ:
 		break;
@@ -197,14 +231,75 @@ static int vfs_event(void *arg, const struct vfs_event *ev)
 	return SQLITE_OK;
 }
 
-struct power_log *power_record_begin(const char *volume, enum power_lie lie)
+/* ---- the folder ---- */
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+void __real_freemap_remove(int dirfd);
+void __wrap_freemap_remove(int dirfd);
+int __real_freemap_save(int dirfd, const struct freemap_key *key,
+			u64 data_blocks, struct blocks *b);
+int __wrap_freemap_save(int dirfd, const struct freemap_key *key,
+			u64 data_blocks, struct blocks *b);
+
+int __wrap_fsync(int fd)
+{
+	struct stat st;
+
+	if (current && fstat(fd, &st) == 0 && st.st_ino == current->folder)
+		add_sync(current, POWER_FILES);
+	return __real_fsync(fd);
+}
+
+void __wrap_freemap_remove(int dirfd)
+{
+	if (current)
+		add_change(current, EVENT_DELETE, POWER_MAP, 0);
+	__real_freemap_remove(dirfd);
+}
+
+/* A new file, in the place of one that may be there. */
+int __wrap_freemap_save(int dirfd, const struct freemap_key *key,
+			u64 data_blocks, struct blocks *b)
+{
+	int err = __real_freemap_save(dirfd, key, data_blocks, b);
+	struct image im;
+
+	if (err || !current)
+		return err;
+	image_read(&im, dirfd, power_file_names[POWER_MAP]);
+	add_change(current, EVENT_DELETE, POWER_MAP, 0);
+	add_write(current, POWER_MAP, im.bytes, 0, im.len);
+	free(im.bytes);
+	return 0;
+}
+
+/* ---- beginning and end ---- */
+
+static struct power_log *new_log(void)
 {
 	struct power_log *log = must(calloc(1, sizeof(*log)));
 
-	log->lie = lie;
+	log->trace = -1;
 	(void)pthread_mutex_init(&log->lock, NULL);
-	for (int f = 0; f < POWER_FILES; f++)
-		image_read(&log->base[f], volume, file_names[f]);
+	return log;
+}
+
+struct power_log *power_record_begin(const char *volume, enum power_lie lie)
+{
+	int dirfd = open(volume, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct power_log *log = new_log();
+	struct stat st;
+
+	must_be(dirfd >= 0 && fstat(dirfd, &st) == 0);
+	log->lie = lie;
+	log->folder = st.st_ino;
+	for (int f = 0; f < POWER_FILES; f++) {
+		image_read(&log->base[f], dirfd, power_file_names[f]);
+		log->exists[f] = log->base[f].exists;
+	}
+	(void)close(dirfd);
+	current = log;
 	vfs_set_hook(vfs_event, log);
 	return log;
 }
@@ -213,17 +308,36 @@ void power_record_end(struct power_log *log)
 {
 	(void)log;
 	vfs_set_hook(NULL, NULL);
+	current = NULL;
+}
+
+static void drop_events(struct power_log *log, size_t from)
+{
+	for (size_t i = from; i < log->nr; i++)
+		free(log->events[i].bytes);
+	log->nr = min(log->nr, from);
 }
 
 void power_record_done(struct power_log *log)
 {
-	for (size_t i = 0; i < log->nr; i++)
-		free(log->events[i].bytes);
+	drop_events(log, 0);
 	for (int f = 0; f < POWER_FILES; f++)
 		free(log->base[f].bytes);
 	free(log->events);
 	(void)pthread_mutex_destroy(&log->lock);
 	free(log);
+}
+
+void power_record_kill(struct power_log *log, size_t point)
+{
+	drop_events(log, point);
+	for (int f = 0; f < POWER_FILES; f++) {
+		log->exists[f] = log->base[f].exists;
+		log->unnamed[f] = false;
+	}
+	for (size_t i = 0; i < log->nr; i++)
+		note_names(log, &log->events[i]);
+	log->flush_is_due = false;
 }
 
 size_t power_record_now(struct power_log *log)
@@ -234,6 +348,74 @@ size_t power_record_now(struct power_log *log)
 	nr = log->nr;
 	(void)pthread_mutex_unlock(&log->lock);
 	return nr;
+}
+
+void power_record_before(struct power_log *log, void (*fn)(void *arg),
+			 void *arg)
+{
+	log->before_arg = arg;
+	log->before = fn;
+}
+
+void power_record_mounting(struct power_log *log, bool mounting)
+{
+	(void)pthread_mutex_lock(&log->lock);
+	log->mounting = mounting;
+	(void)pthread_mutex_unlock(&log->lock);
+}
+
+/* ---- in a file ---- */
+
+/* What was there before goes in as events too, durable. */
+void power_record_trace(struct power_log *log, int fd)
+{
+	(void)pthread_mutex_lock(&log->lock);
+	log->trace = fd;
+	for (enum power_file f = 0; f < POWER_FILES; f++) {
+		struct image *im = &log->base[f];
+
+		if (!im->exists)
+			continue;
+		add_locked(log, (struct event){.kind = EVENT_WRITE,
+					       .file = f,
+					       .len = im->len,
+					       .bytes = im->bytes});
+		*im = (struct image){.exists = false};
+		add_locked(log, (struct event){.kind = EVENT_SYNC, .file = f});
+	}
+	add_locked(log,
+		   (struct event){.kind = EVENT_NAMES, .file = POWER_FILES});
+	(void)pthread_mutex_unlock(&log->lock);
+}
+
+struct power_log *power_record_load(const char *path)
+{
+	struct power_log *log = new_log();
+	FILE *f = fopen(path, "r");
+	struct record r;
+
+	must_be(f);
+	while (fread(&r, sizeof(r), 1, f) == 1) {
+		struct event ev = {r.kind, r.file, r.pos, r.len, NULL, 0};
+
+		if (ev.kind == EVENT_WRITE) {
+			ev.bytes = must(malloc(ev.len + 1));
+			must_be(fread(ev.bytes, 1, ev.len, f) == ev.len);
+		}
+		ev.offset = (u64)ftello(f);
+		push(log, ev);
+	}
+	(void)fclose(f);
+	return log;
+}
+
+size_t power_point_of(const struct power_log *log, u64 offset)
+{
+	size_t i = 0;
+
+	while (i < log->nr && log->events[i].offset <= offset)
+		i++;
+	return i;
 }
 
 /* ---- the block device ---- */
@@ -311,8 +493,7 @@ static int record_grow(struct bdev *b, u64 blocks)
 {
 	struct bdev_record *r = record_of(b);
 
-	add(r->log, (struct event){EVENT_EXTEND, POWER_DATA, 0,
-				   blocks << PAGE_SHIFT, NULL});
+	add_change(r->log, EVENT_EXTEND, POWER_DATA, blocks << PAGE_SHIFT);
 	return r->lower->ops->grow(r->lower, blocks);
 }
 
@@ -348,156 +529,4 @@ int power_record_wrap(void *arg, struct bdev *lower, struct bdev **ret)
 struct bdev *power_record_device(struct power_log *log)
 {
 	return log->device;
-}
-
-/* ---- states ---- */
-
-size_t power_next_point(const struct power_log *log, size_t point)
-{
-	while (point < log->nr && log->events[point].kind != EVENT_SYNC)
-		point++;
-	return point;
-}
-
-/* One past the last event of each file that is durable at @point. */
-static void find_synced(const struct power_log *log, size_t point,
-			size_t ret[POWER_FILES])
-{
-	memset(ret, 0, POWER_FILES * sizeof(*ret));
-	for (size_t i = 0; i < point; i++) {
-		if (log->events[i].kind == EVENT_SYNC)
-			ret[log->events[i].file] = i;
-	}
-}
-
-/* Is there what was not synced? Of a whole write, or of one sector. */
-static bool choose(enum power_choice choice, struct rng *rng)
-{
-	switch (choice) {
-	case POWER_NOTHING:
-		return false;
-	case POWER_EVERYTHING:
-		return true;
-	case POWER_FEW:
-		return rng_one_in(rng, 16);
-	case POWER_MOST:
-		return !rng_one_in(rng, 16);
-	default:
-		return rng_one_in(rng, 2);
-	}
-}
-
-static bool by_sector(enum power_choice choice)
-{
-	return choice == POWER_SECTORS || choice == POWER_FEW ||
-	       choice == POWER_MOST;
-}
-
-static void put_bytes(struct image *im, u64 pos, const u8 *bytes, u64 len)
-{
-	if (pos + len > im->len)
-		image_resize(im, pos + len);
-	if (bytes)
-		memcpy(im->bytes + pos, bytes, len);
-	else
-		memset(im->bytes + pos, 0, len);
-}
-
-static void put_sectors(struct image *im, const struct event *ev,
-			enum power_choice choice, struct rng *rng)
-{
-	u64 end = ev->pos + ev->len, next;
-
-	for (u64 pos = ev->pos; pos < end; pos = next) {
-		next = min((pos / SECTOR + 1) * SECTOR, end);
-		if (choose(choice, rng))
-			put_bytes(im, pos,
-				  ev->bytes ? ev->bytes + (pos - ev->pos)
-					    : NULL,
-				  next - pos);
-	}
-}
-
-static void apply(struct image *im, const struct event *ev,
-		  enum power_choice choice, struct rng *rng)
-{
-	if (ev->kind == EVENT_SYNC)
-		return;
-	im->exists = im->exists || ev->kind != EVENT_DELETE;
-	if (ev->kind == EVENT_ZERO && ev->pos >= im->len)
-		return; /* the size stays */
-	if ((ev->kind == EVENT_WRITE || ev->kind == EVENT_ZERO) &&
-	    by_sector(choice)) {
-		put_sectors(im, ev, choice, rng);
-		return;
-	}
-	if (!choose(choice, rng))
-		return;
-	switch (ev->kind) {
-	case EVENT_WRITE:
-		put_bytes(im, ev->pos, ev->bytes, ev->len);
-		break;
-	case EVENT_ZERO:
-		put_bytes(im, ev->pos, NULL, min(ev->len, im->len - ev->pos));
-		break;
-	case EVENT_EXTEND:
-		image_resize(im, max(im->len, ev->len));
-		break;
-	case EVENT_TRUNCATE:
-		image_resize(im, ev->len);
-		break;
-	case EVENT_DELETE:
-		im->exists = false;
-		im->len = 0;
-		break;
-	case EVENT_SYNC:
-		break;
-	}
-}
-
-/* A file whose name was never synced may be missing altogether. */
-static void lose_name(const struct power_log *log, enum power_file file,
-		      size_t synced, enum power_choice choice, struct rng *rng,
-		      struct image *im)
-{
-	if (!log->base[file].exists && !synced && !choose(choice, rng))
-		im->exists = false;
-}
-
-static struct image image_at(const struct power_log *log, enum power_file file,
-			     size_t point, size_t synced,
-			     enum power_choice choice, struct rng *rng)
-{
-	struct image im = {.exists = log->base[file].exists};
-
-	image_resize(&im, log->base[file].len);
-	if (im.len)
-		memcpy(im.bytes, log->base[file].bytes, im.len);
-	for (size_t i = 0; i < point; i++) {
-		if (log->events[i].file == file)
-			apply(&im, &log->events[i],
-			      i < synced ? POWER_EVERYTHING : choice, rng);
-	}
-	lose_name(log, file, synced, choice, rng, &im);
-	return im;
-}
-
-void power_state(const struct power_log *log, size_t point,
-		 enum power_choice choice, struct rng *rng, const char *volume)
-{
-	static const enum power_choice of_file[] = {
-		POWER_NOTHING, POWER_EVERYTHING, POWER_SECTORS};
-	size_t synced[POWER_FILES];
-
-	find_synced(log, point, synced);
-	for (enum power_file f = 0; f < POWER_FILES; f++) {
-		enum power_choice c = choice;
-		struct image im;
-
-		if (choice == POWER_BY_FILE)
-			c = of_file[rng_below(rng, ARRAY_SIZE(of_file))];
-		im = image_at(log, f, point, synced[f], c, rng);
-		image_write(&im, volume, file_names[f]);
-		free(im.bytes);
-	}
 }

@@ -4,32 +4,41 @@
  * volume, and the states that a disk can be found in from it.
  *
  *	power_record_begin()	the files as they are, all durable
- *	... the volume is opened with power_record_wrap(), worked with, closed
+ *	... the volume is made or opened with power_record_wrap(), worked with,
+ *	closed
  *	power_record_end()
  *	power_state() ...	write one state into a folder
  *	power_record_done()
  *
  * The log is one for all files: `data` through a block device that wraps the
- * real one, meta.db and its WAL through the hook of the VFS shim. Up to some
- * point of it a file is durable as far as its last sync before that point. Of
- * what came since, any sectors of 512 bytes may be there or not, and any change
- * of its size: a sector that was written several times has any of the values,
- * which is what "in any order" comes to. The WAL's name is durable with the
- * first sync of the file, as SQLite syncs the folder with that; so is the
- * removal of one before it.
+ * real one; meta.db, its WAL and its journal through the hook of the VFS shim;
+ * the saved block map, and syncs of the folder, through functions that the
+ * linker wraps: programs are linked with $(power_ldflags).
+ *
+ * Up to some point of the log a file is durable as far as its last sync before
+ * that point. Of what came since, any sectors of 512 bytes may be there or not,
+ * and any change of its size: a sector that was written several times has any
+ * of the values, which is what "in any order" comes to. That a file came or
+ * went is durable with a sync of the folder; SQLite makes one with the first
+ * sync of a WAL or journal that it has made. Where a saved block map is found
+ * at all, meta.db has the time of change that the map was saved with.
  *
  * Threads: recording from any; the rest from one.
  */
 #ifndef FOLIO_POWER_RECORD_H
 #define FOLIO_POWER_RECORD_H
 
+#include "base.h"
 #include "bdev.h"
-#include "test.h"
+
+struct rng;
 
 enum power_file {
 	POWER_DATA,
 	POWER_DB,
 	POWER_WAL,
+	POWER_JOURNAL,
+	POWER_MAP,
 	POWER_FILES,
 };
 
@@ -52,6 +61,8 @@ enum power_lie {
 	POWER_LATE_DATA_FLUSH, /* ... until the WAL was synced next */
 	POWER_NO_WAL_SYNC,
 	POWER_NO_DB_SYNC,
+	POWER_NO_FOLDER_SYNC,
+	POWER_NO_MOUNT_SYNC, /* of anything while power_record_mounting() */
 };
 
 struct power_log;
@@ -64,8 +75,25 @@ int power_record_wrap(void *arg, struct bdev *lower, struct bdev **ret);
 struct bdev *power_record_device(struct power_log *log);
 /* Events so far: a point of the log. */
 size_t power_record_now(struct power_log *log);
+/* Call @fn before each event, in the thread that makes it. */
+void power_record_before(struct power_log *log, void (*fn)(void *arg),
+			 void *arg);
+void power_record_mounting(struct power_log *log, bool mounting);
+/* As if the daemon had been killed at @point: what came behind it is not in
+ * the log, and what was not synced by then is not durable for that. */
+void power_record_kill(struct power_log *log, size_t point);
 void power_record_end(struct power_log *log);
 void power_record_done(struct power_log *log);
+
+/*
+ * A log that is kept in a file, by a program that records, for another: from
+ * the first of these on it is written to @fd, each event before it is done, and
+ * kept there alone. The second reads it. An offset in that file, as it was
+ * found by somebody who looked at its size, is a point of the log.
+ */
+void power_record_trace(struct power_log *log, int fd);
+struct power_log *power_record_load(const char *path);
+size_t power_point_of(const struct power_log *log, u64 offset);
 
 /* The next point from @point on that is just before a sync, or the end: of
  * all points up to there it has the most that may be missing. */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Power cuts: sequences of operations in the manner of ACE and CrashMonkey, of
- * programs, and random ones; after each, the states that a cut at any moment
- * can leave (power_record.h) against what may be found (power_model.h). Last,
- * disks and filesystems that lie, each of which is to be caught.
+ * programs, and random ones, also beside a commit; after each, the states that
+ * a cut at any moment can leave (power_record.h) against what may be found
+ * (power_model.h). Some of these states are mounted and worked with under a
+ * recorder in turn: that is cut while it recovers, or a little later. So are
+ * volumes that are being made, and what a killed daemon has left. Last, disks
+ * and filesystems that lie, each of which is to be caught.
  *
  * FOLIO_ROUNDS=n: n times as many sequences of two and three and random ones;
  * FOLIO_STATES=n: n more states of each than one for every sync. FOLIO_SHORT=1,
@@ -22,25 +25,38 @@
 #include <unistd.h>
 
 #include "blocks.h"
+#include "fs_internal.h"
+#include "inline.h"
 #include "inode.h"
+#include "meta.h"
 #include "power_model.h"
 #include "tmpdir.h"
 
-#define OPS_MAX 40
+#define OPS_MAX 80
+/* One state in so many is worked with and cut again. */
+#define AGAIN 32
 
 static struct power_log *base;
-static char work[1100], cut[1100];
+static char work[1100], cut[1100], again[1100], made[1100];
 static u64 nr_workloads, nr_states;
 
 /* ---- lies of the filesystem itself ---- */
 
-static bool reuse_at_once, forget_atomic;
+static bool reuse_at_once, forget_atomic, forget_points, commit_in_parts;
 static struct power_log *recording;
 
 int __real_blocks_free_deferred(struct blocks *b, u64 seq, u64 start, u64 nr);
 int __wrap_blocks_free_deferred(struct blocks *b, u64 seq, u64 start, u64 nr);
 bool __real_inode_held_locked(const struct inode *inode);
 bool __wrap_inode_held_locked(const struct inode *inode);
+bool __real_namei_commit_point(struct inode *inode);
+bool __wrap_namei_commit_point(struct inode *inode);
+int __real_meta_extent_put(struct meta *m, u64 ino, u64 pgoff, u32 nr,
+			   u64 block, u32 flags, const u64 *sums,
+			   meta_freed_fn freed, void *arg);
+int __wrap_meta_extent_put(struct meta *m, u64 ino, u64 pgoff, u32 nr,
+			   u64 block, u32 flags, const u64 *sums,
+			   meta_freed_fn freed, void *arg);
 
 /* As if whoever writes next were given the blocks before the commit that frees
  * them is durable. */
@@ -61,6 +77,27 @@ int __wrap_blocks_free_deferred(struct blocks *b, u64 seq, u64 start, u64 nr)
 bool __wrap_inode_held_locked(const struct inode *inode)
 {
 	return !forget_atomic && __real_inode_held_locked(inode);
+}
+
+bool __wrap_namei_commit_point(struct inode *inode)
+{
+	return !forget_points && __real_namei_commit_point(inode);
+}
+
+/* A file's content in several transactions, each durable. */
+int __wrap_meta_extent_put(struct meta *m, u64 ino, u64 pgoff, u32 nr,
+			   u64 block, u32 flags, const u64 *sums,
+			   meta_freed_fn freed, void *arg)
+{
+	int err = __real_meta_extent_put(m, ino, pgoff, nr, block, flags, sums,
+					 freed, arg);
+	struct meta_super super;
+
+	if (err || !commit_in_parts)
+		return err;
+	meta_super(m, &super);
+	err = meta_commit(m, super.next_ino, true);
+	return err ? err : meta_begin(m);
 }
 
 /* ---- one workload ---- */
@@ -86,23 +123,6 @@ static void print_workload(const struct workload *w)
 	}
 }
 
-/* One state. Return: NULL, or what is wrong with it. */
-static char *look_at(struct power_model *m, struct power_log *log, size_t point,
-		     struct rng *rng)
-{
-	enum power_choice choice =
-		(enum power_choice)rng_below(rng, POWER_CHOICES);
-	char *fault;
-
-	nr_states++;
-	power_state(log, point, choice, rng, cut);
-	fault = power_model_check(m, cut, point);
-	if (fault)
-		(void)printf("# cut at %zu of %zu with %s\n", point,
-			     power_record_now(log), power_choice_name(choice));
-	return fault;
-}
-
 static bool is_short(void)
 {
 	const char *s = getenv("FOLIO_SHORT");
@@ -123,43 +143,94 @@ static u32 states_wanted(void)
 	return s ? (u32)strtoul(s, NULL, 10) : 4;
 }
 
+static void add_random(struct workload *w, u32 nr, struct rng *rng);
+
+/* How often a look at one log has led to another. */
+enum depth { FIRST, SECOND };
+
+static char *run_on(const char *folder, const struct workload *w,
+		    enum power_lie lie, enum depth depth, struct rng *rng);
+
+/* The state that is in the folder for it comes up again, and is worked with. */
+static char *cut_again(struct rng *rng)
+{
+	struct workload w = {.nr = 0};
+	char *fault;
+
+	add_random(&w, (u32)rng_below(rng, 8), rng);
+	fault = run_on(again, &w, POWER_HONEST, SECOND, rng);
+	if (!fault)
+		return NULL;
+	print_workload(&w);
+	(void)printf("# that was after a first cut:\n");
+	return fault;
+}
+
+/* One state. Return: NULL, or what is wrong with it. */
+static char *look_at(struct power_model *m, struct power_log *log, size_t point,
+		     enum depth depth, struct rng *rng)
+{
+	enum power_choice choice =
+		(enum power_choice)rng_below(rng, POWER_CHOICES);
+	struct rng same = *rng;
+	char *fault;
+
+	nr_states++;
+	power_state(log, point, choice, rng, cut);
+	fault = power_model_check(m, cut, point);
+	if (!fault && depth == FIRST && rng_one_in(rng, AGAIN)) {
+		power_state(log, point, choice, &same, again);
+		fault = cut_again(rng);
+	}
+	if (fault)
+		(void)printf("# cut at %zu of %zu with %s\n", point,
+			     power_record_now(log), power_choice_name(choice));
+	return fault;
+}
+
 /* The states of one log: at each point where most can be missing, and as many
  * at any as are wanted. */
 static char *look_at_all(struct power_model *m, struct power_log *log,
-			 struct rng *rng)
+			 enum depth depth, struct rng *rng)
 {
+	bool few = is_short() || depth == SECOND;
 	size_t end = power_record_now(log);
 	char *fault = NULL;
 
 	for (size_t p = 0; !fault && p < end; p++) {
 		p = power_next_point(log, p);
-		if (is_short() && !rng_one_in(rng, 4))
+		if (few && !rng_one_in(rng, 4))
 			continue;
-		fault = look_at(m, log, p, rng);
+		fault = look_at(m, log, p, depth, rng);
 	}
 	for (u32 i = 0; !fault && i < states_wanted(); i++)
-		fault = look_at(m, log, rng_range(rng, 0, end), rng);
+		fault = look_at(m, log, rng_range(rng, 0, end), depth, rng);
 	return fault;
 }
 
-static char *run(const struct workload *w, enum power_lie lie, struct rng *rng)
+static char *run_on(const char *folder, const struct workload *w,
+		    enum power_lie lie, enum depth depth, struct rng *rng)
 {
 	struct power_log *log;
 	struct power_model *m;
 	char *fault;
 
 	nr_workloads++;
-	power_state(base, 0, POWER_EVERYTHING, rng, work);
-	recording = log = power_record_begin(work, lie);
-	m = power_model_open(work, log);
-	for (u32 i = 0; i < w->nr; i++)
-		(void)power_model_do(m, &w->ops[i]);
+	recording = log = power_record_begin(folder, lie);
+	m = power_model_open(folder, log);
+	power_model_do(m, w->ops, w->nr);
 	power_model_close(m);
 	power_record_end(log);
-	fault = look_at_all(m, log, rng);
+	fault = look_at_all(m, log, depth, rng);
 	power_model_free(m);
 	power_record_done(log);
 	return fault;
+}
+
+static char *run(const struct workload *w, enum power_lie lie, struct rng *rng)
+{
+	power_state(base, 0, POWER_EVERYTHING, rng, work);
+	return run_on(work, w, lie, FIRST, rng);
 }
 
 static void must_hold(const struct workload *w, struct rng *rng)
@@ -228,12 +299,14 @@ static const struct power_op steps[] = {
 	{OP_ATOMIC, P(ROOT, a), P(ROOT, a), 0, 0},
 	{OP_ATOMIC, P(ROOT, A), P(ROOT, A), 0, 0},
 	{OP_CLOSE, P(ROOT, a), P(ROOT, a), 0, 0},
+	{OP_COMPACT, P(ROOT, a), P(ROOT, a), 0, 0},
 };
 
 /* What makes durable; of the paths of the step before where they are its. */
 enum persist {
 	PERSIST_NOT,
 	PERSIST_IT,
+	PERSIST_DATA,
 	PERSIST_OTHER,
 	PERSIST_FOLDER,
 	PERSIST_SYNC,
@@ -248,7 +321,9 @@ static void add_persist(struct workload *w, enum persist how)
 
 	if (how == PERSIST_NOT)
 		return;
-	if (how == PERSIST_OTHER)
+	if (how == PERSIST_DATA)
+		op.kind = OP_FDATASYNC;
+	else if (how == PERSIST_OTHER)
 		op.path = last->to;
 	else if (how == PERSIST_FOLDER)
 		op.path = (struct power_path)P(ROOT, A);
@@ -275,11 +350,37 @@ START_TEST(each_operation_is_whole_after_a_power_cut)
 	struct rng rng;
 
 	rng_init(&rng, (u64)_i);
-	for (enum persist how = PERSIST_IT; how < PERSIST_WAYS; how++) {
+	for (enum persist how = PERSIST_DATA; how < PERSIST_WAYS; how++) {
 		struct workload w = {.nr = 0};
 
 		add_op(&w, steps[_i]);
+		add_persist(&w, how - (how == PERSIST_DATA && _i % 2));
+		must_hold(&w, &rng);
+	}
+}
+END_TEST
+
+/* ... and beside a commit that has what was there before it, at any point of
+ * that. */
+START_TEST(each_operation_beside_a_commit_is_in_the_next)
+{
+	struct rng rng;
+
+	rng_init(&rng, 500 + (u64)_i);
+	for (u64 r = 0; r < rounds_wanted(2); r++) {
+		enum persist how = any_persist(&rng, PERSIST_NOT);
+		struct workload w = {
+			{{OP_WRITE, P(ROOT, a), P(ROOT, a), 5000, 30000},
+			 {OP_STORE, P(ROOT, b), P(ROOT, b), 0, 0},
+			 {OP_WRITE, P(A, a), P(A, a), 0, 5000},
+			 {OP_SYNC, P(ROOT, a), P(ROOT, a), 1, 0}},
+			4};
+
+		w.ops[3].arg2 = (u32)rng_range(&rng, 1, 12);
+		add_op(&w, steps[_i]);
 		add_persist(&w, how);
+		if (how != PERSIST_NOT && rng_one_in(&rng, 2))
+			w.ops[3].arg++; /* that too is asked for beside it */
 		must_hold(&w, &rng);
 	}
 }
@@ -336,14 +437,23 @@ static struct power_op any_op(struct rng *rng)
 		op.kind = OP_FSYNC;
 	if (rng_one_in(rng, 3))
 		op.kind = OP_WRITE;
+	if (power_op_commits(op.kind)) {
+		op.arg = (u32)rng_below(rng, 4);
+		op.arg2 = (u32)rng_range(rng, 1, 12);
+	}
 	return op;
+}
+
+static void add_random(struct workload *w, u32 nr, struct rng *rng)
+{
+	while (nr--)
+		add_op(w, any_op(rng));
 }
 
 static void make_random(struct workload *w, struct rng *rng)
 {
 	w->nr = 0;
-	for (u64 i = rng_range(rng, 10, OPS_MAX); i; i--)
-		add_op(w, any_op(rng));
+	add_random(w, (u32)rng_range(rng, 10, 40), rng);
 }
 
 START_TEST(random_operations_are_whole_after_a_power_cut)
@@ -481,6 +591,212 @@ START_TEST(what_programs_do_is_whole_after_a_power_cut)
 }
 END_TEST
 
+/* ---- pages that move out of rows ---- */
+
+/* A database's file, some pages of which are changed by each transaction: at
+ * last they are too many for rows. */
+START_TEST(pages_that_move_out_of_rows_are_whole_after_a_power_cut)
+{
+	struct workload w = {.nr = 0};
+	struct rng rng;
+
+	rng_init(&rng, 3500);
+	for (u32 i = 0; i < INLINE_MAX / INLINE_PAGES + 2; i++) {
+		u32 pos = 4096 * (i * INLINE_PAGES + 8);
+
+		add_op(&w, (struct power_op){OP_WRITE, P(ROOT, a), P(ROOT, a),
+					     pos, INLINE_PAGES * 4096});
+		add_op(&w, (struct power_op){OP_FSYNC, P(ROOT, a), P(ROOT, a),
+					     0, 0});
+	}
+	must_hold(&w, &rng);
+	ck_assert_uint_ne(power_counts.pages_moved, 0);
+}
+END_TEST
+
+/* ---- a kill before the cut ---- */
+
+/* The daemon is killed at any moment; its next finds what was written, synced
+ * or not, and goes on; and then the power goes. */
+static char *kill_and_cut(const struct workload *w, const struct workload *next,
+			  enum power_lie lie, struct rng *rng)
+{
+	struct power_log *log;
+	struct power_model *m;
+	size_t point;
+	char *fault;
+
+	nr_workloads++;
+	power_state(base, 0, POWER_EVERYTHING, rng, work);
+	recording = log = power_record_begin(work, lie);
+	m = power_model_open(work, log);
+	power_model_do(m, w->ops, w->nr);
+	power_model_close(m);
+
+	point = rng_range(rng, 0, power_record_now(log));
+	if (rng_one_in(rng, 2))
+		point = power_next_point(log, point);
+	power_record_kill(log, point);
+	power_state(log, point, POWER_EVERYTHING, rng, work);
+	fault = power_model_after_kill(m, point);
+	power_model_do(m, next->ops, next->nr);
+	power_model_close(m);
+	power_record_end(log);
+	if (!fault)
+		fault = look_at_all(m, log, SECOND, rng);
+	if (fault)
+		(void)printf("# killed at %zu\n", point);
+	power_model_free(m);
+	power_record_done(log);
+	return fault;
+}
+
+START_TEST(what_a_killed_daemon_left_is_whole_after_a_power_cut)
+{
+	struct workload w, next;
+	struct rng rng;
+
+	rng_init(&rng, 3600);
+	for (u64 r = 0; r < rounds_wanted(20); r++) {
+		char *fault;
+
+		make_random(&w, &rng);
+		make_random(&next, &rng);
+		fault = kill_and_cut(&w, &next, POWER_HONEST, &rng);
+		if (!fault)
+			continue;
+		print_workload(&w);
+		(void)printf("# after a kill:\n");
+		print_workload(&next);
+		ck_abort_msg("after a kill and a power cut: %s", fault);
+	}
+}
+END_TEST
+
+/* ---- a volume that is being made ---- */
+
+static void no_report(void *arg, const char *line)
+{
+	(void)arg;
+	(void)printf("# check: %s\n", line);
+}
+
+/* Return: whether it is a whole one; if it is not, that is said. */
+static bool is_volume(const char *folder)
+{
+	struct volume_check_options check = {.data = true, .report = no_report};
+	struct volume_options opt = {.readonly = false};
+	char err[256] = "";
+	struct volume *v;
+	int rc = volume_open(folder, &opt, &v, err, sizeof(err));
+
+	if (rc) {
+		expect(*err);
+		return false;
+	}
+	expect(v->nr_inodes == 1);
+	expect(volume_close(v) == 0);
+	expect(volume_check(folder, &check, err, sizeof(err)) == 0);
+	return true;
+}
+
+static struct power_log *record_creation(enum power_lie lie)
+{
+	struct volume_options opt = {.wrap = power_record_wrap};
+	struct power_log *log;
+	char err[256] = "";
+
+	(void)snprintf(made, sizeof(made), "%s", tmpdir_path("made"));
+	expect(mkdir(made, 0700) == 0);
+	log = power_record_begin(made, lie);
+	opt.wrap_arg = log;
+	ck_assert_msg(volume_create(made, &opt, err, sizeof(err)) == 0, "%s",
+		      err);
+	power_record_end(log);
+	return log;
+}
+
+static bool is_volume_at(const struct power_log *log, size_t point,
+			 enum power_choice choice, struct rng *rng)
+{
+	nr_states++;
+	power_state(log, point, choice, rng, cut);
+	return is_volume(cut);
+}
+
+START_TEST(a_volume_that_is_being_made_is_none_or_whole)
+{
+	struct power_log *log = record_creation(POWER_HONEST);
+	size_t end = power_record_now(log);
+	u64 none = 0, whole = 0;
+	struct rng rng;
+
+	rng_init(&rng, 3700);
+	ck_assert_uint_gt(end, 20);
+	for (u64 r = 0; r < rounds_wanted(4); r++) {
+		for (size_t p = 0; p < end; p++) {
+			enum power_choice c = (enum power_choice)rng_below(
+				&rng, POWER_CHOICES);
+			bool is = is_volume_at(log, p, c, &rng);
+
+			none += !is;
+			whole += is;
+		}
+	}
+	ck_assert_uint_ne(none, 0);
+	ck_assert_uint_ne(whole, 0);
+	for (enum power_choice c = 0; c < POWER_CHOICES; c++)
+		ck_assert_msg(is_volume_at(log, end, c, &rng), "%s",
+			      power_choice_name(c));
+	power_record_done(log);
+}
+END_TEST
+
+START_TEST(names_that_are_not_synced_when_it_is_made_are_found_out)
+{
+	struct power_log *log = record_creation(POWER_NO_FOLDER_SYNC);
+	struct rng rng;
+
+	rng_init(&rng, 3800);
+	ck_assert(
+		!is_volume_at(log, power_record_now(log), POWER_NOTHING, &rng));
+	power_record_done(log);
+}
+END_TEST
+
+/* ---- a volume that was closed in good order ---- */
+
+/* Its saved map is never synced: it may be there, or not, or be a piece of
+ * one. With it, it is mounted; and nothing is written where something is. */
+START_TEST(a_saved_block_map_is_that_of_its_volume_or_none)
+{
+	struct workload w = {.nr = 0};
+	struct power_log *log;
+	struct power_model *m;
+	struct rng rng;
+	char *fault = NULL;
+
+	rng_init(&rng, 3900);
+	make_random(&w, &rng);
+	power_state(base, 0, POWER_EVERYTHING, &rng, work);
+	recording = log = power_record_begin(work, POWER_HONEST);
+	m = power_model_open(work, log);
+	power_model_do(m, w.ops, w.nr);
+	power_model_close(m);
+	power_record_end(log);
+	power_counts.maps_loaded = 0;
+	for (u64 r = 0; !fault && r < rounds_wanted(48); r++) {
+		size_t end = power_record_now(log);
+
+		fault = look_at(m, log, end - rng_below(&rng, 3), FIRST, &rng);
+	}
+	ck_assert_msg(!fault, "after a clean end: %s", fault);
+	ck_assert_uint_ne(power_counts.maps_loaded, 0);
+	power_model_free(m);
+	power_record_done(log);
+}
+END_TEST
+
 /* ---- lies ---- */
 
 /* Return: after how many workloads the lie was found out; 0: it was not. */
@@ -545,6 +861,44 @@ START_TEST(atomic_files_that_are_committed_unasked_are_found_out)
 }
 END_TEST
 
+START_TEST(a_new_name_without_its_content_is_found_out)
+{
+	forget_points = true;
+	ck_assert_uint_ne(find_lie(POWER_HONEST), 0);
+	forget_points = false;
+}
+END_TEST
+
+START_TEST(a_commit_in_several_transactions_is_found_out)
+{
+	commit_in_parts = true;
+	ck_assert_uint_ne(find_lie(POWER_HONEST), 0);
+	commit_in_parts = false;
+}
+END_TEST
+
+/* A commit frees blocks and is not synced; they are taken by the next. */
+START_TEST(a_mount_that_does_not_sync_what_a_kill_left_is_found_out)
+{
+	static const struct workload w = {
+		{{OP_WRITE, P(ROOT, a), P(ROOT, a), 0, 6 * 4096},
+		 {OP_FSYNC, P(ROOT, a), P(ROOT, a), 0, 0}},
+		2};
+	static const struct workload next = {
+		{{OP_WRITE, P(A, a), P(A, a), 0, 24 * 4096},
+		 {OP_FSYNC, P(A, a), P(A, a), 0, 0}},
+		2};
+	char *fault = NULL;
+	struct rng rng;
+
+	rng_init(&rng, 4100);
+	for (u64 i = 0; !fault && i < 300; i++)
+		fault = kill_and_cut(&w, &next, POWER_NO_MOUNT_SYNC, &rng);
+	ck_assert_ptr_nonnull(fault);
+	free(fault);
+}
+END_TEST
+
 /* ---- the suite ---- */
 
 static void make_folder(char *path, size_t size, const char *name)
@@ -568,15 +922,19 @@ static void begin(void)
 	tmpdir_make();
 	make_folder(work, sizeof(work), "work");
 	make_folder(cut, sizeof(cut), "cut");
+	make_folder(again, sizeof(again), "again");
 	base = power_record_begin(power_model_prepare(), POWER_HONEST);
 	power_record_end(base);
 }
 
 static void end(void)
 {
-	(void)printf("# %llu workloads, %llu states\n",
+	(void)printf("# %llu workloads, %llu states, %llu commits with "
+		     "others beside them (%llu did not wait)\n",
 		     (unsigned long long)nr_workloads,
-		     (unsigned long long)nr_states);
+		     (unsigned long long)nr_states,
+		     (unsigned long long)power_counts.stood,
+		     (unsigned long long)power_counts.hurried);
 	(void)fflush(stdout);
 	power_record_done(base);
 	tmpdir_remove();
@@ -591,11 +949,21 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(tc, begin, end);
 	tcase_add_loop_test(tc, each_operation_is_whole_after_a_power_cut, 0,
 			    (int)ARRAY_SIZE(steps));
+	tcase_add_loop_test(tc, each_operation_beside_a_commit_is_in_the_next,
+			    0, (int)ARRAY_SIZE(steps));
 	tcase_add_test(tc, sequences_of_two_are_whole_after_a_power_cut);
 	tcase_add_test(tc, sequences_of_three_are_whole_after_a_power_cut);
 	tcase_add_test(tc, random_operations_are_whole_after_a_power_cut);
 	tcase_add_loop_test(tc, what_programs_do_is_whole_after_a_power_cut, 0,
 			    (int)ARRAY_SIZE(programs));
+	tcase_add_test(tc,
+		       pages_that_move_out_of_rows_are_whole_after_a_power_cut);
+	tcase_add_test(tc,
+		       what_a_killed_daemon_left_is_whole_after_a_power_cut);
+	tcase_add_test(tc, a_volume_that_is_being_made_is_none_or_whole);
+	tcase_add_test(tc, a_saved_block_map_is_that_of_its_volume_or_none);
+	tcase_add_test(tc,
+		       names_that_are_not_synced_when_it_is_made_are_found_out);
 	tcase_add_test(tc, a_disk_that_does_not_flush_data_is_found_out);
 	tcase_add_test(tc,
 		       metadata_that_is_committed_before_the_data_is_found_out);
@@ -604,5 +972,9 @@ Suite *test_suite(void)
 	tcase_add_test(tc, blocks_that_are_reused_too_early_are_found_out);
 	tcase_add_test(tc,
 		       atomic_files_that_are_committed_unasked_are_found_out);
+	tcase_add_test(tc, a_new_name_without_its_content_is_found_out);
+	tcase_add_test(tc, a_commit_in_several_transactions_is_found_out);
+	tcase_add_test(
+		tc, a_mount_that_does_not_sync_what_a_kill_left_is_found_out);
 	return s;
 }
