@@ -207,7 +207,8 @@ ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
 			   u64 pos_out, size_t len, unsigned flags);
 
 /* ---- folders ---- */
-int fs_opendir(struct fs *fs, u64 ino, u64 *ret_fh);
+/* @flags as open(2): of them O_NOATIME matters. */
+int fs_opendir(struct fs *fs, u64 ino, int flags, u64 *ret_fh);
 int fs_releasedir(struct fs *fs, u64 fh);
 /*
  * Entries behind cookie @off ("." and ".." first). @fill returns false when

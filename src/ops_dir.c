@@ -188,7 +188,7 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 
-	err = fs_opendir(session_of(req)->fs, ino, &fi->fh);
+	err = fs_opendir(session_of(req)->fs, ino, fi->flags, &fi->fh);
 	if (err) {
 		reply_err(req, err);
 		return;

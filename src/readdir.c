@@ -11,6 +11,7 @@
  */
 #include "config.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "fs_internal.h"
@@ -208,7 +209,7 @@ static u64 newest_id(struct fs *fs)
 	return __atomic_load_n(&fs->next_dentry_id, __ATOMIC_RELAXED) - 1;
 }
 
-int fs_opendir(struct fs *fs, u64 ino, u64 *ret_fh)
+int fs_opendir(struct fs *fs, u64 ino, int flags, u64 *ret_fh)
 {
 	struct inode *dir = NULL;
 	int err;
@@ -217,7 +218,7 @@ int fs_opendir(struct fs *fs, u64 ino, u64 *ret_fh)
 	if (err)
 		return err;
 
-	err = handle_open(fs, dir, 0, 0, ret_fh);
+	err = handle_open(fs, dir, flags & O_NOATIME, 0, ret_fh);
 	if (err)
 		inode_put(dir);
 	return err;
@@ -249,7 +250,7 @@ int fs_readdir(struct fs *fs, u64 fh, u64 off, bool plus, fs_fill_fn fill,
 		more = read_some(
 			&rd, h->inode, off,
 			__atomic_load_n(&h->last_id, __ATOMIC_RELAXED));
-	if (more >= 0)
+	if (more >= 0 && !(h->flags & O_NOATIME))
 		inode_accessed(h->inode);
 	handle_put(h);
 	return more;

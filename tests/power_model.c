@@ -370,7 +370,7 @@ static void walk_dir(struct walk *w, u64 ino, const char *path)
 	int err;
 	u64 fh;
 
-	err = fs_opendir(w->fs, ino, &fh);
+	err = fs_opendir(w->fs, ino, 0, &fh);
 	if (!err) {
 		err = fs_readdir(w->fs, fh, 0, false, see, &s);
 		(void)fs_releasedir(w->fs, fh);

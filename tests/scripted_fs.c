@@ -504,7 +504,7 @@ ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
 
 /* ---- folders ---- */
 
-int fs_opendir(struct fs *fs, u64 ino, u64 *ret_fh)
+int fs_opendir(struct fs *fs, u64 ino, int flags, u64 *ret_fh)
 {
 	pass_gate();
 	return ino == FS_ROOT_INO ? opened(ret_fh) : -ENOTDIR;

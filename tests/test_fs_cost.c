@@ -201,7 +201,7 @@ static void list_some(u64 dir)
 {
 	u64 fh, left = 10;
 
-	ck_assert_int_eq(fs_opendir(t.fs, dir, &fh), 0);
+	ck_assert_int_eq(fs_opendir(t.fs, dir, 0, &fh), 0);
 	ck_assert_int_eq(fs_readdir(t.fs, fh, 500, false, take_some, &left), 0);
 	ck_assert_int_eq(fs_releasedir(t.fs, fh), 0);
 }

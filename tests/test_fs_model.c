@@ -246,7 +246,7 @@ static void compare_dir(int n, u64 limit, bool plus)
 	struct seen s = {.dir = n, .limit = limit, .plus = plus};
 	u64 fh, before;
 
-	expect(fs_opendir(m.t.fs, m.nodes[n].ino, &fh) == 0);
+	expect(fs_opendir(m.t.fs, m.nodes[n].ino, 0, &fh) == 0);
 	do {
 		before = s.last_off;
 		s.nr = 0;

@@ -682,7 +682,7 @@ START_TEST(renaming_what_is_read_comes_to_an_end)
 		(void)snprintf(name, sizeof(name), "%d", i);
 		(void)test_create(&t, ROOT, name, NULL);
 	}
-	ck_assert_int_eq(fs_opendir(t.fs, ROOT, &fh), 0);
+	ck_assert_int_eq(fs_opendir(t.fs, ROOT, 0, &fh), 0);
 	do {
 		before = w.off;
 		w.limit = 1;
@@ -720,7 +720,7 @@ START_TEST(a_large_folder_is_read_whole_while_it_is_committed)
 		(void)snprintf(name, sizeof(name), "file%d", i);
 		ck_assert_int_eq(fs_unlink(t.fs, ROOT, name), 0);
 	}
-	ck_assert_int_eq(fs_opendir(t.fs, ROOT, &fh), 0);
+	ck_assert_int_eq(fs_opendir(t.fs, ROOT, 0, &fh), 0);
 	do {
 		before = w.off;
 		w.limit = 37;

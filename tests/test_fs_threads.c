@@ -273,7 +273,7 @@ static void read_folder(struct worker *w)
 {
 	u64 fh, nr = 0;
 
-	must(fs_opendir(t.fs, dirs[rng_below(&w->rng, NR_DIRS)], &fh) == 0);
+	must(fs_opendir(t.fs, dirs[rng_below(&w->rng, NR_DIRS)], 0, &fh) == 0);
 	must(fs_readdir(t.fs, fh, 0, true, count_entry, &nr) == 0);
 	must(nr >= 2);
 	must(fs_releasedir(t.fs, fh) == 0);
