@@ -383,6 +383,19 @@ static bool shrinks(const struct inode *inode, const struct stat *attr,
 	       attr->st_size < (s64)i_size_read(&inode->mapping);
 }
 
+static int try_setattr(struct inode *inode, u64 fh, const struct stat *attr,
+		       unsigned set)
+{
+	int err;
+
+	down_write(&inode->rwsem);
+	err = inode_may_setattr(inode, fh, attr, set);
+	if (!err)
+		err = setattr_locked(inode, attr, set);
+	up_write(&inode->rwsem);
+	return err;
+}
+
 int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
 	       unsigned set, struct stat *ret_st)
 {
@@ -398,11 +411,7 @@ int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
 		return err;
 	}
 
-	down_write(&inode->rwsem);
-	err = inode_may_setattr(inode, set);
-	if (!err)
-		err = setattr_locked(inode, attr, set);
-	up_write(&inode->rwsem);
+	err = try_setattr(inode, fh, attr, set);
 	if (!err)
 		inode_stat(inode, ret_st);
 	inode_put(inode);

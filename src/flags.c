@@ -66,15 +66,33 @@ int inode_may_fallocate(struct inode *inode, int mode)
 	return refuse_if(inode, fixed);
 }
 
-/* Times set to now pass for an append-only file; so does the pair that the
- * kernel has kept in writeback mode, where alone a ctime comes along. */
-int inode_may_setattr(struct inode *inode, unsigned set)
+/*
+ * In writeback mode, where alone a ctime comes along, the kernel brings times
+ * that it has kept: through a file that is open for writing or, when only the
+ * ctime has changed, with the mtime that is known. Without either it is a
+ * program that sets an mtime.
+ */
+static bool are_kept_times(struct inode *inode, u64 fh, const struct stat *attr,
+			   unsigned set)
+{
+	bool same;
+
+	if (!(set & FS_SET_CTIME) || set & ~(FS_SET_MTIME | FS_SET_CTIME))
+		return false;
+	mutex_lock(&inode->lock);
+	same = timespec_to_ns(&attr->st_mtim) == inode->mtime;
+	mutex_unlock(&inode->lock);
+	return fh || same;
+}
+
+/* Times set to now pass for an append-only file. */
+int inode_may_setattr(struct inode *inode, u64 fh, const struct stat *attr,
+		      unsigned set)
 {
 	const unsigned now = FS_SET_ATIME_NOW | FS_SET_MTIME_NOW;
-	const unsigned pair = FS_SET_MTIME | FS_SET_CTIME;
 	unsigned times = set & (FS_SET_ATIME | FS_SET_MTIME);
 
-	if (set & FS_SET_CTIME && !(set & ~pair))
+	if (are_kept_times(inode, fh, attr, set))
 		return 0;
 	if ((times & FS_SET_ATIME && !(set & FS_SET_ATIME_NOW)) ||
 	    (times & FS_SET_MTIME && !(set & FS_SET_MTIME_NOW)) ||

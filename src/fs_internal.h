@@ -131,7 +131,9 @@ u64 access_due_ns(struct fs *fs);
 int inode_may_open(struct inode *inode, int flags);
 int inode_may_write(struct inode *inode, u64 pos);
 int inode_may_fallocate(struct inode *inode, int mode);
-int inode_may_setattr(struct inode *inode, unsigned set);
+/* As fs_setattr() is called. */
+int inode_may_setattr(struct inode *inode, u64 fh, const struct stat *attr,
+		      unsigned set);
 /* Its extended attributes; a name more. */
 int inode_may_change(struct inode *inode);
 int inode_may_add_to(struct inode *dir);

@@ -433,6 +433,28 @@ START_TEST(an_immutable_file_stays_as_it_is)
 }
 END_TEST
 
+/* In writeback mode the kernel keeps times, and brings them when it likes; a
+ * program that sets an mtime looks alike but for the handle. */
+START_TEST(times_that_the_kernel_kept_pass_where_a_program_may_not_set_them)
+{
+	const unsigned pair = FS_SET_MTIME | FS_SET_CTIME;
+	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
+	struct stat attr, st;
+
+	ck_assert_int_eq(set_flags(ino, FS_IMMUTABLE_FL), 0);
+	test_stat(&t, ino, &attr);
+	attr.st_ctim.tv_sec += 100;
+	ck_assert_int_eq(setattr(ino, pair, &attr), 0);
+	attr.st_mtim.tv_sec += 100;
+	ck_assert_int_eq(setattr(ino, pair, &attr), -EPERM);
+	ck_assert_int_eq(fs_setattr(t.fs, ino, fh, &attr, pair, &st), 0);
+	ck_assert_int_eq(st.st_mtim.tv_sec, attr.st_mtim.tv_sec);
+	ck_assert_int_eq(st.st_ctim.tv_sec, attr.st_ctim.tv_sec);
+	ck_assert_int_eq(set_flags(ino, 0), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 START_TEST(an_append_only_file_only_grows)
 {
 	u64 ino = test_create(&t, ROOT, "f", NULL), fh, pause;
@@ -1236,6 +1258,9 @@ Suite *test_suite(void)
 	tcase_add_test(tc, fallocate_makes_space_that_reads_as_zeros);
 	tcase_add_test(tc, the_name_of_the_control_files_is_refused);
 	tcase_add_test(tc, an_immutable_file_stays_as_it_is);
+	tcase_add_test(
+		tc,
+		times_that_the_kernel_kept_pass_where_a_program_may_not_set_them);
 	tcase_add_test(tc, an_append_only_file_only_grows);
 	tcase_add_test(tc, folders_can_be_immutable_and_append_only);
 	tcase_add_test(tc, flags_are_set_by_those_who_may);
