@@ -148,6 +148,10 @@ int inode_set_flags(struct inode *inode, u32 mask, u32 bits);
 /* Context: rwsem held. */
 ssize_t xattr_get_locked(struct inode *inode, const char *name, void *buf,
 			 size_t size);
+/* May an attribute of so many bytes be the inode's? Those of one without a row
+ * wait in memory, until it has one or is gone: no commit makes room for more.
+ * Return: 0, -ENOSPC. */
+int xattr_may_park(struct inode *inode, size_t size);
 
 struct acl {
 	void *value; /* NULL: none */

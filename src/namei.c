@@ -604,6 +604,8 @@ static int nameless_heir(struct inode *dir, struct inode_spec *spec,
 		err = inode_new(dir->fs, spec, &inode);
 	if (!err)
 		err = heritage_prepare(&h, inode);
+	if (!err && h.access_op)
+		err = xattr_may_park(inode, h.access.len);
 	if (!err) {
 		change_begin(&ch);
 		log_heritage(&ch, inode, &h);

@@ -221,9 +221,7 @@ static int check_flags(ssize_t old, int flags)
 	return 0;
 }
 
-/* Those of an inode without a row wait in memory, until it has one or is gone:
- * no commit makes room for more. Context: rwsem held exclusive. */
-static int may_park(struct inode *inode, size_t size)
+int xattr_may_park(struct inode *inode, size_t size)
 {
 	struct oplist *l = &inode->fs->ops;
 	u64 budget = cache_get_knob(inode->fs->cache, KNOB_cache_size);
@@ -248,7 +246,7 @@ static int change_locked(struct inode *inode, const char *name,
 
 	err = check_flags(xattr_get_locked(inode, name, NULL, 0), flags);
 	if (!err && value)
-		err = may_park(inode, size);
+		err = xattr_may_park(inode, size);
 	if (err)
 		return err;
 	op = op_xattr_new(inode, name, value, size);

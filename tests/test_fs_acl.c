@@ -319,6 +319,67 @@ START_TEST(a_nameless_file_brings_its_list_along_when_it_is_linked)
 }
 END_TEST
 
+#define NR_NAMED 2000 /* 16 KiB of list */
+#define NR_NAMELESS_MAX 512
+
+/* A long default list: u:rwx, many named users, g, m, o. */
+static void *long_list(size_t *ret_len)
+{
+	const u32 nr = NR_NAMED + 4;
+	struct posix_acl_xattr_header *h;
+	struct posix_acl_xattr_entry *e;
+
+	*ret_len = sizeof(*h) + nr * sizeof(*e);
+	h = malloc(*ret_len);
+	ck_assert_ptr_nonnull(h);
+	h->a_version = POSIX_ACL_XATTR_VERSION;
+	e = (void *)(h + 1);
+	for (u32 i = 0; i < nr; i++)
+		e[i] = (struct posix_acl_xattr_entry){ACL_USER, 4, i};
+	e[0].e_tag = ACL_USER_OBJ;
+	e[nr - 3].e_tag = ACL_GROUP_OBJ;
+	e[nr - 2].e_tag = ACL_MASK;
+	e[nr - 1].e_tag = ACL_OTHER;
+	return h;
+}
+
+/* Until they have a name they wait in memory. */
+START_TEST(nameless_files_inherit_so_many_long_lists_and_no_more)
+{
+	static u64 fhs[NR_NAMELESS_MAX], inos[NR_NAMELESS_MAX];
+	u64 d = test_mkdir(&t, ROOT, "d");
+	struct stat st;
+	size_t len;
+	void *list = long_list(&len);
+	unsigned nr;
+	int err = 0;
+
+	ck_assert_int_eq(fs_setxattr(t.fs, d, ACL_XATTR_DEFAULT, list, len, 0),
+			 0);
+	free(list);
+	for (nr = 0; nr < NR_NAMELESS_MAX; nr++) {
+		err = fs_tmpfile(t.fs, d, 0666, O_RDWR, &test_cred, 1, &st,
+				 &fhs[nr]);
+		if (err)
+			break;
+		inos[nr] = st.st_ino;
+	}
+	ck_assert_int_eq(err, -ENOSPC);
+	ck_assert_uint_ge(nr, 8);
+	/* with a name they take no such room */
+	(void)create_as(d, "f", 0666, 0);
+	while (nr--) {
+		ck_assert_int_eq(fs_release(t.fs, fhs[nr]), 0);
+		fs_forget(t.fs, inos[nr], 1);
+	}
+	ck_assert_int_eq(
+		fs_tmpfile(t.fs, d, 0666, O_RDWR, &test_cred, 1, &st, &fhs[0]),
+		0);
+	ck_assert_int_eq(fs_release(t.fs, fhs[0]), 0);
+	fs_forget(t.fs, st.st_ino, 1);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	Suite *s = suite_create("fs_acl");
@@ -337,6 +398,8 @@ Suite *test_suite(void)
 		tc, a_default_list_that_a_mode_can_say_leaves_no_access_list);
 	tcase_add_test(tc,
 		       a_nameless_file_brings_its_list_along_when_it_is_linked);
+	tcase_add_test(tc,
+		       nameless_files_inherit_so_many_long_lists_and_no_more);
 	suite_add_tcase(s, tc);
 	return s;
 }
