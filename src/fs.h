@@ -136,7 +136,9 @@ void fs_set_atime(struct fs *fs, unsigned policy);
 int fs_statfs(struct fs *fs, struct statvfs *ret);
 ssize_t fs_getxattr(struct fs *fs, u64 ino, const char *name, void *buf,
 		    size_t size);
-ssize_t fs_listxattr(struct fs *fs, u64 ino, char *buf, size_t size);
+/* @trusted: the names of trusted. too, which are root's. */
+ssize_t fs_listxattr(struct fs *fs, u64 ino, bool trusted, char *buf,
+		     size_t size);
 /* @flags: XATTR_CREATE, XATTR_REPLACE; with an access ACL, which sets the mode
  * as well: */
 #define FS_XATTR_KILL_SGID (1 << 30) /* the set-gid bit goes */

@@ -113,12 +113,15 @@ struct xattr_list {
 	char *buf;
 	size_t size, len;
 	bool full;
+	bool trusted; /* those of root too */
 };
 
 static void list_add_name(struct xattr_list *list, const char *name)
 {
 	size_t len = strlen(name) + 1;
 
+	if (!list->trusted && has_prefix(name, "trusted."))
+		return;
 	if (len > list->size - list->len) {
 		list->full = true;
 		return;
@@ -182,9 +185,10 @@ static int list_locked(struct inode *inode, struct xattr_list *out)
 	return err;
 }
 
-ssize_t fs_listxattr(struct fs *fs, u64 ino, char *buf, size_t size)
+ssize_t fs_listxattr(struct fs *fs, u64 ino, bool trusted, char *buf,
+		     size_t size)
 {
-	struct xattr_list out = {.size = XATTR_LIST_MAX};
+	struct xattr_list out = {.size = XATTR_LIST_MAX, .trusted = trusted};
 	struct inode *inode = NULL;
 	ssize_t n;
 

@@ -254,7 +254,8 @@ ssize_t fs_getxattr(struct fs *fs, u64 ino, const char *name, void *buf,
 	return 5;
 }
 
-ssize_t fs_listxattr(struct fs *fs, u64 ino, char *buf, size_t size)
+ssize_t fs_listxattr(struct fs *fs, u64 ino, bool trusted, char *buf,
+		     size_t size)
 {
 	if (size >= 7)
 		memcpy(buf, "user.x", 7);

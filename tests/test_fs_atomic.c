@@ -758,7 +758,7 @@ START_TEST(the_attribute_takes_1_and_0_of_files_and_folders_alone)
 		0);
 	ck_assert_int_eq(get_atomic(ino), '1');
 	ck_assert_int_eq(fs_getxattr(t.fs, ino, FS_XATTR_ATOMIC, NULL, 0), 1);
-	ck_assert_int_eq(fs_listxattr(t.fs, ino, list, sizeof(list)), 0);
+	ck_assert_int_eq(fs_listxattr(t.fs, ino, true, list, sizeof(list)), 0);
 
 	ck_assert_int_eq(fs_mknod(t.fs, FS_ROOT_INO, "fifo", S_IFIFO | 0600, 0,
 				  &test_cred, &st),

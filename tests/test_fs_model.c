@@ -276,7 +276,7 @@ static void compare_attrs(int n)
 		expect(len == (ssize_t)strlen(node->attrs[a]));
 		expect(!memcmp(buf, node->attrs[a], (size_t)len));
 	}
-	len = fs_listxattr(m.t.fs, node->ino, list, sizeof(list));
+	len = fs_listxattr(m.t.fs, node->ino, true, list, sizeof(list));
 	expect(len >= 0);
 	for (char *p = list; p < list + len; p += strlen(p) + 1)
 		listed++;

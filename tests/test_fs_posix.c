@@ -455,6 +455,31 @@ START_TEST(times_that_the_kernel_kept_pass_where_a_program_may_not_set_them)
 }
 END_TEST
 
+START_TEST(the_names_of_trusted_attributes_are_listed_for_root_alone)
+{
+	static const char all[] = "user.a\0trusted.b\0security.c";
+	static const char some[] = "user.a\0security.c";
+	u64 ino = test_create(&t, ROOT, "f", NULL);
+	char list[64];
+
+	ck_assert_int_eq(fs_setxattr(t.fs, ino, "user.a", "1", 1, 0), 0);
+	ck_assert_int_eq(fs_setxattr(t.fs, ino, "trusted.b", "2", 1, 0), 0);
+	ck_assert_int_eq(fs_setxattr(t.fs, ino, "security.c", "3", 1, 0), 0);
+	for (int committed = 0; committed < 2; committed++) {
+		ck_assert_int_eq(
+			fs_listxattr(t.fs, ino, true, list, sizeof(list)),
+			sizeof(all));
+		ck_assert_int_eq(
+			fs_listxattr(t.fs, ino, false, list, sizeof(list)),
+			sizeof(some));
+		ck_assert_ptr_null(memmem(list, sizeof(some), "trusted", 7));
+		ck_assert_int_eq(fs_listxattr(t.fs, ino, false, NULL, 0),
+				 sizeof(some));
+		ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	}
+}
+END_TEST
+
 START_TEST(an_append_only_file_only_grows)
 {
 	u64 ino = test_create(&t, ROOT, "f", NULL), fh, pause;
@@ -1261,6 +1286,8 @@ Suite *test_suite(void)
 	tcase_add_test(
 		tc,
 		times_that_the_kernel_kept_pass_where_a_program_may_not_set_them);
+	tcase_add_test(
+		tc, the_names_of_trusted_attributes_are_listed_for_root_alone);
 	tcase_add_test(tc, an_append_only_file_only_grows);
 	tcase_add_test(tc, folders_can_be_immutable_and_append_only);
 	tcase_add_test(tc, flags_are_set_by_those_who_may);
