@@ -412,6 +412,11 @@ int fs_setattr(struct fs *fs, u64 ino, u64 fh, const struct stat *attr,
 	}
 
 	err = try_setattr(inode, fh, attr, set);
+	if (err == -ENOSPC) {
+		err = fs_lacks_space(fs);
+		if (!err)
+			err = try_setattr(inode, fh, attr, set);
+	}
 	if (!err)
 		inode_stat(inode, ret_st);
 	inode_put(inode);

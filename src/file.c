@@ -290,20 +290,6 @@ static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,
 	return cache_write(f, pos, buf, len, flags, NULL, NULL);
 }
 
-/* Is there anything that a commit could free blocks by? */
-static bool commit_may_free(struct fs *fs)
-{
-	struct oplist *l = &fs->ops;
-	struct blocks_stat st;
-	bool any;
-
-	mutex_lock(&l->lock);
-	any = l->nr_open || l->nr_frozen || l->nr_dirty;
-	mutex_unlock(&l->lock);
-	blocks_stat(fs->volume->blocks, &st);
-	return any || st.deferred;
-}
-
 ssize_t fs_write(struct fs *fs, u64 fh, u64 pos, const void *buf, size_t len,
 		 unsigned flags, u64 *ret_pause_ns, bool *ret_retry)
 {
@@ -326,7 +312,7 @@ ssize_t fs_write(struct fs *fs, u64 fh, u64 pos, const void *buf, size_t len,
 				max(*ret_pause_ns, (u64)METADATA_PAUSE_NS);
 	}
 	if (n == -ENOSPC && !late)
-		*ret_retry = commit_may_free(fs);
+		*ret_retry = fs_commit_may_free(fs);
 	handle_put(h);
 	return n;
 }

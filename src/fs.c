@@ -102,6 +102,31 @@ int fs_may_change(struct fs *fs, bool frees)
 	return fs->opt.patient ? wait_for_room(fs, frees) : -ERESTART;
 }
 
+bool fs_commit_may_free(struct fs *fs)
+{
+	struct oplist *l = &fs->ops;
+	struct blocks_stat st;
+	bool any;
+
+	mutex_lock(&l->lock);
+	any = l->nr_open || l->nr_frozen || l->nr_dirty;
+	mutex_unlock(&l->lock);
+	blocks_stat(fs->volume->blocks, &st);
+	return any || st.deferred;
+}
+
+int fs_lacks_space(struct fs *fs)
+{
+	if (!fs_commit_may_free(fs))
+		return -ENOSPC;
+	if (!fs->opt.patient)
+		return -ERESTART;
+
+	lock_assert_none();
+	committer_wait(&fs->committer, mono_ns() + WAIT_NS);
+	return 0;
+}
+
 /* ---- opening and closing ---- */
 
 static void cache_wants(void *arg, enum commit_reason why)

@@ -87,6 +87,12 @@ static inline bool fs_readonly(struct fs *fs)
  * Context: no locks held.
  */
 int fs_may_change(struct fs *fs, bool frees);
+/* Is there anything that a commit could free blocks by? */
+bool fs_commit_may_free(struct fs *fs);
+/* A change found no space, and is still to be done as a whole. Return: 0: once
+ * more, a commit has been waited for; -ERESTART (fs.h says what then), or
+ * -ENOSPC: there is nothing to wait for. Context: no locks held. */
+int fs_lacks_space(struct fs *fs);
 
 /* file.c: what the cache asks of an inode */
 extern const struct address_space_operations file_mapping_ops;

@@ -356,6 +356,46 @@ START_TEST(without_memory_a_change_fails_whole)
 }
 END_TEST
 
+static int cut(u64 ino, off_t size)
+{
+	struct stat attr = {.st_size = size}, st;
+
+	return fs_setattr(t.fs, ino, 0, &attr, FS_SET_SIZE, &st);
+}
+
+/* Memory for a cut counts as room, which a commit gives back. */
+START_TEST(a_cut_that_lacks_room_is_tried_again_after_a_commit)
+{
+	u64 ino = prepare(), fh, nth = 1;
+	unsigned nr_again = 0;
+	bool failed;
+
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	t.impatient = true;
+	test_fs_open(&t);
+	fh = test_open(&t, ino);
+	do {
+		int err;
+
+		write_version(fh, nth);
+		test_fail_malloc(nth++);
+		err = cut(ino, 100);
+		failed = test_malloc_failed();
+		expect(!err || err == -ERESTART || err == -ENOMEM);
+		nr_again += err == -ERESTART;
+		if (err) {
+			expect(test_commit(&t) == 0);
+			expect(cut(ino, 100) == 0);
+		}
+		fs_check(t.fs);
+	} while (failed);
+	expect(nr_again);
+	expect(fs_release(t.fs, fh) == 0);
+	test_fs_reopen(&t);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+}
+END_TEST
+
 START_TEST(without_memory_a_commit_fails_whole)
 {
 	u64 ino = prepare(), fh = test_open(&t, ino);
@@ -402,6 +442,7 @@ Suite *test_suite(void)
 	tcase_add_test(
 		tc, a_renamed_file_that_cannot_be_written_holds_its_name_back);
 	tcase_add_test(tc, without_memory_a_change_fails_whole);
+	tcase_add_test(tc, a_cut_that_lacks_room_is_tried_again_after_a_commit);
 	tcase_add_test(tc, without_memory_a_commit_fails_whole);
 	suite_add_tcase(s, tc);
 	return s;

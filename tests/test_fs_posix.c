@@ -1217,6 +1217,47 @@ START_TEST(a_full_volume_keeps_what_it_has_and_works_on_after_removals)
 }
 END_TEST
 
+/* Down to the last block. */
+static u64 fill_whole(u64 fh)
+{
+	static const u8 page[PAGE_SIZE] = {1};
+	u64 pos = fill_up(fh);
+	ssize_t n;
+
+	while (n = test_try_write(&t, fh, pos, page, PAGE_SIZE), n > 0)
+		pos += (u64)n;
+	ck_assert_int_eq(n, -ENOSPC);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	return pos;
+}
+
+/* The page that is cut is written anew, to a block that is not there for others
+ * to take. */
+START_TEST(a_file_on_a_full_volume_is_cut_within_a_page)
+{
+	struct stat attr = {0};
+	u64 fh, ino, len;
+	u8 last[200];
+
+	ino = test_create(&t, ROOT, "big", &fh);
+	len = fill_whole(fh);
+	attr.st_size = (off_t)len - 100;
+	ck_assert_int_eq(setattr(ino, FS_SET_SIZE, &attr), 0);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	attr.st_size = (off_t)len;
+	ck_assert_int_eq(setattr(ino, FS_SET_SIZE, &attr), 0);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+	fh = test_open(&t, ino);
+	memset(last, 1, sizeof(last));
+	ck_assert_int_eq(test_read(&t, fh, len - 200, last, 200), 200);
+	for (int i = 100; i < 200; i++)
+		ck_assert_uint_eq(last[i], 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 /* Small commits are kept in rows, which the volume's size does not bound. */
 START_TEST(a_full_volume_is_full_for_small_commits_too)
 {
@@ -1326,5 +1367,6 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_full_volume_is_full_for_small_commits_too);
 	tcase_add_test(tc,
 		       fallocate_of_more_than_there_is_fails_and_takes_nothing);
+	tcase_add_test(tc, a_file_on_a_full_volume_is_cut_within_a_page);
 	return s;
 }
