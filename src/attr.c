@@ -235,6 +235,35 @@ int fs_getattr(struct fs *fs, u64 ino, struct stat *ret_st)
 	return 0;
 }
 
+bool fs_is_written(struct fs *fs, u64 ino)
+{
+	struct inode *inode = inode_peek(fs, ino);
+	bool written;
+
+	if (!inode)
+		return false;
+	mutex_lock(&inode->lock);
+	written = inode->writers || inode->fresh;
+	mutex_unlock(&inode->lock);
+	inode_put(inode);
+	return written;
+}
+
+bool fs_take_late(struct fs *fs, u64 ino)
+{
+	struct inode *inode = inode_peek(fs, ino);
+	bool late;
+
+	if (!inode)
+		return false;
+	mutex_lock(&inode->lock);
+	late = inode->late;
+	inode->late = false;
+	mutex_unlock(&inode->lock);
+	inode_put(inode);
+	return late;
+}
+
 int fs_generation(struct fs *fs, u64 ino, u64 *ret_generation)
 {
 	struct inode *inode = NULL;

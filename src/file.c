@@ -273,8 +273,12 @@ static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,
 		return -EFBIG;
 
 	/* in writeback mode the kernel extends files by its late writes */
-	if (flags & CACHE_WRITE_WRITEPAGE && inode->fs->opt.writeback)
+	if (flags & CACHE_WRITE_WRITEPAGE && inode->fs->opt.writeback) {
 		flags |= CACHE_WRITE_EXTEND;
+		mutex_lock(&inode->lock);
+		inode->late = true;
+		mutex_unlock(&inode->lock);
+	}
 	if (!(flags & CACHE_WRITE_WRITEPAGE)) {
 		err = inode_may_write(inode, pos);
 		if (!err && too_much_held(inode))

@@ -97,6 +97,11 @@ int fs_path(struct fs *fs, u64 ino, char *buf, size_t size);
 
 /* ---- attributes ---- */
 int fs_getattr(struct fs *fs, u64 ino, struct stat *ret_st);
+/* For whoever caches attributes. Has somebody the file open for writing, and so
+ * maps it for writing? Has CACHE_WRITE_WRITEPAGE changed it in writeback mode
+ * since this was asked last? */
+bool fs_is_written(struct fs *fs, u64 ino);
+bool fs_take_late(struct fs *fs, u64 ino);
 /* @set: bits of enum fs_set. Truncation through here too; @fh 0: none. */
 enum fs_set {
 	FS_SET_MODE = 1 << 0,

@@ -83,6 +83,7 @@ struct inode {
 	u32 writers;		 /* handles open for writing */
 	u32 taking; /* the kernel's pages are being invalidated: no writers */
 	bool fresh; /* made now, not opened yet */
+	bool late;  /* see fs_take_late() */
 	/* ... of its content */
 	u64 dirty_epoch;   /* uncommitted since; 0: no */
 	u64 include_epoch; /* a commit of this epoch takes the content */

@@ -41,9 +41,11 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (err)
 		reply_err(req, err);
 	else if (session_opcode() == WIRE_STATX)
-		reply_statx(req, &st, &btime, SESSION_TIMEOUT);
+		reply_statx(req, &st, &btime,
+			    session_attr_timeout(session_of(req), &st));
 	else
-		reply_attr(req, &st, SESSION_TIMEOUT);
+		reply_attr(req, &st,
+			   session_attr_timeout(session_of(req), &st));
 }
 
 void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
@@ -63,7 +65,8 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 	if (err)
 		reply_err(req, err);
 	else
-		reply_attr(req, &st, SESSION_TIMEOUT);
+		reply_attr(req, &st,
+			   session_attr_timeout(session_of(req), &st));
 }
 
 void op_statfs(fuse_req_t req, fuse_ino_t ino)

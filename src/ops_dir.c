@@ -246,7 +246,7 @@ static size_t add_plus(struct listing *l, size_t left, const char *name,
 	struct fuse_entry_param e = {
 		.ino = l->control || is_dots(name) ? 0 : st->st_ino,
 		.attr = *st,
-		.attr_timeout = SESSION_TIMEOUT,
+		.attr_timeout = session_attr_timeout(session_of(l->req), st),
 		.entry_timeout = SESSION_TIMEOUT,
 	};
 

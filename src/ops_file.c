@@ -92,6 +92,8 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	note_open(req, ino, fi->fh);
 	set_open_flags(session_of(req), fi);
+	if (session_of(req)->writeback && (fi->flags & O_ACCMODE) != O_RDONLY)
+		session_inval_attr(session_of(req), ino);
 	reply_open(req, fi);
 }
 
@@ -295,6 +297,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	      struct fuse_file_info *fi)
 {
+	struct session *s = session_of(req);
 	struct fs_done *done;
 
 	if (control_owns(ino)) {
@@ -302,9 +305,12 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 		return;
 	}
 
+	/* all that was written has come */
+	if (s->writeback && fs_take_late(s->fs, ino))
+		session_inval_attr(s, ino);
 	done = defer_err(req);
 	if (done)
-		fs_fsync(session_of(req)->fs, fi->fh, datasync != 0, done);
+		fs_fsync(s->fs, fi->fh, datasync != 0, done);
 }
 
 /* ---- space and holes ---- */

@@ -25,19 +25,26 @@ void reply_none(fuse_req_t req)
 
 /* Inode numbers are never used twice, so there are no generations to tell
  * apart. */
-static struct fuse_entry_param entry_of(const struct stat *st, double timeout)
+static struct fuse_entry_param entry_of(const struct stat *st, double timeout,
+					double attr_timeout)
 {
 	return (struct fuse_entry_param){
 		.ino = st->st_ino,
 		.attr = *st,
-		.attr_timeout = timeout,
+		.attr_timeout = attr_timeout,
 		.entry_timeout = timeout,
 	};
 }
 
+static struct fuse_entry_param own_entry(fuse_req_t req, const struct stat *st)
+{
+	return entry_of(st, SESSION_TIMEOUT,
+			session_attr_timeout(session_of(req), st));
+}
+
 void reply_entry(fuse_req_t req, const struct stat *st)
 {
-	struct fuse_entry_param e = entry_of(st, SESSION_TIMEOUT);
+	struct fuse_entry_param e = own_entry(req, st);
 	struct fs *fs = session_of(req)->fs;
 
 	lock_assert_none();
@@ -55,7 +62,7 @@ void reply_no_entry(fuse_req_t req)
 
 void reply_control_entry(fuse_req_t req, const struct stat *st, double timeout)
 {
-	struct fuse_entry_param e = entry_of(st, timeout);
+	struct fuse_entry_param e = entry_of(st, timeout, timeout);
 
 	lock_assert_none();
 	(void)fuse_reply_entry(req, &e);
@@ -64,7 +71,7 @@ void reply_control_entry(fuse_req_t req, const struct stat *st, double timeout)
 void reply_create(fuse_req_t req, const struct stat *st,
 		  const struct fuse_file_info *fi)
 {
-	struct fuse_entry_param e = entry_of(st, SESSION_TIMEOUT);
+	struct fuse_entry_param e = own_entry(req, st);
 	struct fs *fs = session_of(req)->fs;
 
 	lock_assert_none();

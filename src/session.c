@@ -241,19 +241,28 @@ static const struct fuse_custom_io session_io = {
 	.read = session_read,
 };
 
+void session_inval_attr(struct session *s, u64 ino)
+{
+	lock_assert_none();
+	(void)fuse_lowlevel_notify_inval_inode(s->fuse, ino, -1, 0);
+}
+
 /*
  * Of a write the kernel believes that it changes size and times; with
  * HANDLE_KILLPRIV_V2 it would go on executing a program with the set-id bits
- * that we have dropped, until SESSION_TIMEOUT. Attributes only, no pages: those
- * must not be touched this way. The inode is in use by the request that did
- * it, so this waits for nothing.
+ * that we have dropped, until SESSION_TIMEOUT.
  */
 static void attr_changed(void *arg, u64 ino)
 {
-	struct session *s = arg;
+	session_inval_attr(arg, ino);
+}
 
-	lock_assert_none();
-	(void)fuse_lowlevel_notify_inval_inode(s->fuse, ino, -1, 0);
+double session_attr_timeout(const struct session *s, const struct stat *st)
+{
+	if (s->writeback && S_ISREG(st->st_mode) &&
+	    fs_is_written(s->fs, st->st_ino))
+		return SESSION_TIMEOUT_WRITTEN;
+	return SESSION_TIMEOUT;
 }
 
 int session_inval(struct session *s, u64 ino, u64 pos, u64 len)

@@ -48,6 +48,13 @@ struct unmapper;
 /* Entries, attributes and missing names stay good in the kernel until it hears
  * otherwise: nobody but the kernel changes the volume. Seconds. */
 #define SESSION_TIMEOUT 86400.0
+/*
+ * Not so in writeback mode for st_blocks: what the kernel has written late
+ * changes it, and only a close makes the kernel ask again. So while a file is
+ * open for writing its attributes are good for this long, and an fsync has the
+ * kernel forget them. (No less: to append, each write(2) needs them.)
+ */
+#define SESSION_TIMEOUT_WRITTEN 1.0
 
 struct worker;
 
@@ -139,6 +146,13 @@ bool session_unfit(const struct session *s);
  */
 int session_inval(struct session *s, u64 ino, u64 pos, u64 len);
 
+/*
+ * Have the kernel drop the attributes of a file, and no pages. Context: no lock
+ * held; the file is in use by the request that is being served, and by a
+ * program: one that is being evicted would wait for write-out, and this for it.
+ */
+void session_inval_attr(struct session *s, u64 ino);
+
 /* Wait until no request is being served and none is waiting, at most
  * @timeout_ms: what the kernel has sent already is to be served. */
 void session_wait_quiet(struct session *s, u32 timeout_ms);
@@ -169,6 +183,9 @@ static inline bool session_agreed(const struct session *s, u64 flag)
 {
 	return __atomic_load_n(&s->init_flags, __ATOMIC_RELAXED) & flag;
 }
+
+/* For how long the kernel may keep @st. */
+double session_attr_timeout(const struct session *s, const struct stat *st);
 
 /* The request that this worker is at, as it came but for the opcode that
  * wire_translate() gave it. */

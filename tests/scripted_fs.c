@@ -505,6 +505,16 @@ ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
 
 /* ---- folders ---- */
 
+bool fs_is_written(struct fs *fs, u64 ino)
+{
+	return false;
+}
+
+bool fs_take_late(struct fs *fs, u64 ino)
+{
+	return false;
+}
+
 int fs_opendir(struct fs *fs, u64 ino, int flags, u64 *ret_fh)
 {
 	pass_gate();

@@ -301,6 +301,53 @@ START_TEST(late_writes_side_by_side_make_the_whole_file)
 }
 END_TEST
 
+static void wait_for_note(u64 file)
+{
+	struct peer_reply *note = peer_wait(&peer, 0);
+	struct fuse_notify_inval_inode_out out;
+
+	ck_assert_int_eq(note->error, FUSE_NOTIFY_INVAL_INODE);
+	memcpy(&out, note->data, sizeof(out));
+	ck_assert_uint_eq(out.ino, file);
+	ck_assert_int_lt(out.off, 0);
+	free(note);
+}
+
+/* What the kernel writes late changes st_blocks, of which it knows nothing. */
+START_TEST(blocks_of_what_is_written_late_are_not_kept_for_long)
+{
+	struct fuse_attr_out attr;
+	u64 file, fh;
+
+	end();
+	tfs.writeback = true;
+	begin();
+	file = create(FS_ROOT_INO, "f", &fh);
+	ck_assert_int_eq(peer_getattr(&peer, file, &attr), 0);
+	ck_assert_uint_le(attr.attr_valid, 1);
+	ck_assert_int_eq(answer(peer_send_fsync(&peer, file, fh)), 0);
+	ck_assert(!peer_answered(&peer, 0));
+	ck_assert_int_eq(answer(peer_send_write(&peer, file, fh, 0, "x", 1,
+						FUSE_WRITE_CACHE)),
+			 0);
+	ck_assert_int_eq(answer(peer_send_fsync(&peer, file, fh)), 0);
+	wait_for_note(file);
+	ck_assert_int_eq(peer_getattr(&peer, file, &attr), 0);
+	ck_assert_uint_eq(attr.attr.blocks, PAGE_SIZE / 512);
+
+	/* once nobody writes to it they are good for long, until it is opened
+	 */
+	ck_assert_int_eq(peer_release(&peer, FUSE_RELEASE, file, fh), 0);
+	ck_assert_int_eq(peer_getattr(&peer, file, &attr), 0);
+	ck_assert_uint_gt(attr.attr_valid, 3600);
+	fh = open_at(file);
+	wait_for_note(file);
+	ck_assert_int_eq(peer_getattr(&peer, file, &attr), 0);
+	ck_assert_uint_le(attr.attr_valid, 1);
+	ck_assert_int_eq(peer_release(&peer, FUSE_RELEASE, file, fh), 0);
+}
+END_TEST
+
 START_TEST(a_full_volume_says_so_and_works_on_after_a_removal)
 {
 	static char buf[64 << 10];
@@ -638,6 +685,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, many_fsyncs_share_few_commits_and_all_are_answered);
 	tcase_add_test(tc, a_late_write_needs_no_handle);
 	tcase_add_test(tc, late_writes_side_by_side_make_the_whole_file);
+	tcase_add_test(tc,
+		       blocks_of_what_is_written_late_are_not_kept_for_long);
 	tcase_add_test(tc, a_full_volume_says_so_and_works_on_after_a_removal);
 	tcase_add_test(
 		tc,
