@@ -288,9 +288,11 @@ static ssize_t write_file(struct file *f, u64 pos, const void *buf, size_t len,
 		return err;
 	if (flags & FS_KILL_SUIDGID && has_setid(inode))
 		err = inode_drop_setid(inode);
+	if (!err && flags & FS_KILL_CAPABILITY)
+		err = inode_drop_capability(inode);
 	if (err)
 		return err;
-	flags &= ~(unsigned)FS_KILL_SUIDGID;
+	flags &= ~(unsigned)(FS_KILL_SUIDGID | FS_KILL_CAPABILITY);
 	return cache_write(f, pos, buf, len, flags, NULL, NULL);
 }
 

@@ -181,6 +181,9 @@ int fs_btime(struct fs *fs, u64 ino, struct timespec *ret_btime);
  * may not keep its set-id bits (has no CAP_FSETID), so they go.
  */
 #define FS_KILL_SUIDGID (1 << 30)
+/* Of fs_write(): the kernel, which sees to it elsewhere, has not looked whether
+ * the file has capabilities. They go. */
+#define FS_KILL_CAPABILITY (1 << 29)
 /* @flags as open(2); O_TRUNC is honoured. -EAGAIN: see fs_take_begin().
  * @pid: who, for the tables. */
 int fs_openf(struct fs *fs, u64 ino, int flags, pid_t pid, u64 *ret_fh);

@@ -158,6 +158,9 @@ ssize_t xattr_get_locked(struct inode *inode, const char *name, void *buf,
  * wait in memory, until it has one or is gone: no commit makes room for more.
  * Return: 0, -ENOSPC. */
 int xattr_may_park(struct inode *inode, size_t size);
+/* The content changes: capabilities of the program in it go, whoever does it.
+ * Context: no locks held. */
+int inode_drop_capability(struct inode *inode);
 
 struct acl {
 	void *value; /* NULL: none */

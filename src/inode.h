@@ -124,6 +124,10 @@ struct inode {
 	/* atomic; changed with rwsem exclusive, found out with it shared */
 	enum acl_known access_acl, default_acl;
 
+	/* atomic; found out and changed with rwsem exclusive: it is known to
+	 * have no security.capability */
+	bool no_capability;
+
 	/* the committer's alone */
 	struct list_head commit_node;
 	bool seen;		  /* by commit_next() */

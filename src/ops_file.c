@@ -52,11 +52,15 @@ static int open_flags(const struct fuse_file_info *fi)
 	return fi->flags;
 }
 
-static unsigned write_flags(void)
+/* Under direct I/O alone the kernel leaves a file's capabilities to us. */
+static unsigned write_flags(const struct session *s)
 {
 	const struct fuse_write_in *in = session_argument();
+	unsigned flags = s->own ? FS_KILL_CAPABILITY : 0;
 
-	return in->write_flags & FUSE_WRITE_KILL_SUIDGID ? FS_KILL_SUIDGID : 0;
+	if (in->write_flags & FUSE_WRITE_KILL_SUIDGID)
+		flags |= FS_KILL_SUIDGID;
+	return flags;
 }
 
 static unsigned flags_of_user(fuse_req_t req)
@@ -266,7 +270,7 @@ static void write_now(fuse_req_t req, u64 fh, u64 pos, const void *buf,
 				  .pos = pos,
 				  .buf = buf,
 				  .len = len,
-				  .flags = write_flags()};
+				  .flags = write_flags(session_of(req))};
 	u64 pause = 0;
 	bool retry = false;
 	ssize_t ret;

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <linux/limits.h>
+#include <linux/xattr.h>
 #include <stdlib.h>
 #include <sys/xattr.h>
 
@@ -240,6 +241,11 @@ int xattr_may_park(struct inode *inode, size_t size)
 	return -ENOSPC;
 }
 
+static void set_no_capability(struct inode *inode, bool none)
+{
+	__atomic_store_n(&inode->no_capability, none, __ATOMIC_RELAXED);
+}
+
 /* Context: rwsem held exclusive. @value NULL: remove. */
 static int change_locked(struct inode *inode, const char *name,
 			 const void *value, size_t size, int flags)
@@ -248,6 +254,8 @@ static int change_locked(struct inode *inode, const char *name,
 	struct ns_change ch;
 	int err;
 
+	if (!strcmp(name, XATTR_NAME_CAPS))
+		set_no_capability(inode, false);
 	err = check_flags(xattr_get_locked(inode, name, NULL, 0), flags);
 	if (!err && value)
 		err = xattr_may_park(inode, size);
@@ -269,6 +277,23 @@ static int change_locked(struct inode *inode, const char *name,
 		change_end(&ch);
 	}
 	change_done(&ch);
+	return err;
+}
+
+int inode_drop_capability(struct inode *inode)
+{
+	int err;
+
+	if (__atomic_load_n(&inode->no_capability, __ATOMIC_RELAXED))
+		return 0;
+
+	down_write(&inode->rwsem);
+	err = change_locked(inode, XATTR_NAME_CAPS, NULL, 0, XATTR_REPLACE);
+	if (err == -ENODATA)
+		err = 0;
+	if (!err)
+		set_no_capability(inode, true);
+	up_write(&inode->rwsem);
 	return err;
 }
 

@@ -170,6 +170,48 @@ START_TEST(set_id_bits_go_with_a_change_by_who_may_not_keep_them)
 }
 END_TEST
 
+static bool has_capability(u64 ino)
+{
+	ssize_t n = fs_getxattr(t.fs, ino, "security.capability", NULL, 0);
+
+	ck_assert(n == 3 || n == -ENODATA);
+	return n == 3;
+}
+
+static void write_with(u64 fh, unsigned flags)
+{
+	u64 pause;
+	bool retry;
+
+	ck_assert_int_eq(
+		fs_write(t.fs, fh, 0, "hello", 5, flags, &pause, &retry), 5);
+}
+
+START_TEST(capabilities_go_with_content_that_the_kernel_has_not_looked_at)
+{
+	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
+
+	for (int i = 0; i < 3; i++) {
+		write_with(fh, FS_KILL_CAPABILITY);
+		ck_assert_int_eq(fs_setxattr(t.fs, ino, "security.capability",
+					     "cap", 3, 0),
+				 0);
+		if (i == 2) {
+			ck_assert_int_eq(fs_release(t.fs, fh), 0);
+			test_fs_reopen(&t);
+			fh = test_open(&t, ino);
+		}
+		write_with(fh, 0);
+		ck_assert(has_capability(ino));
+		write_with(fh, FS_KILL_CAPABILITY);
+		ck_assert(!has_capability(ino));
+	}
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+	ck_assert(!has_capability(ino));
+}
+END_TEST
+
 START_TEST(a_new_owner_takes_set_id_bits_from_all_but_folders)
 {
 	struct stat attr = {.st_uid = 5}, st;
@@ -1315,6 +1357,9 @@ Suite *test_suite(void)
 	tcase_add_test(tc, folders_count_their_subfolders_as_links);
 	tcase_add_test(tc,
 		       set_id_bits_go_with_a_change_by_who_may_not_keep_them);
+	tcase_add_test(
+		tc,
+		capabilities_go_with_content_that_the_kernel_has_not_looked_at);
 	tcase_add_test(tc, a_new_owner_takes_set_id_bits_from_all_but_folders);
 	tcase_add_test(tc, the_group_is_inherited_from_a_set_gid_folder);
 	tcase_add_test(tc, times_before_1970_and_nanoseconds_survive_a_remount);
