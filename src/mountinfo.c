@@ -27,11 +27,11 @@ static const struct {
 	const char *name;
 	unsigned long flag;
 } flag_names[] = {
-	{"ro", MS_RDONLY},
-	{"noatime", MS_NOATIME},
-	{"nodiratime", MS_NODIRATIME},
-	{"relatime", MS_RELATIME},
-	{"lazytime", MS_LAZYTIME},
+	{"ro", MS_RDONLY},	   {"nosuid", MS_NOSUID},
+	{"nodev", MS_NODEV},	   {"noexec", MS_NOEXEC},
+	{"sync", MS_SYNCHRONOUS},  {"dirsync", MS_DIRSYNC},
+	{"noatime", MS_NOATIME},   {"nodiratime", MS_NODIRATIME},
+	{"relatime", MS_RELATIME}, {"lazytime", MS_LAZYTIME},
 };
 
 static unsigned long parse_flags(char *list)

@@ -23,7 +23,7 @@ int mountinfo_dev(const char *file, const char *mountpoint,
 
 /*
  * Flags of mount(2) that what is mounted, uppermost, at @mountpoint has now, of
- * MS_RDONLY, MS_NOATIME, MS_NODIRATIME, MS_RELATIME and MS_LAZYTIME.
+ * those that a remount takes.
  * Return: 0, -ENOENT or the error of reading.
  */
 int mountinfo_flags(const char *file, const char *mountpoint,

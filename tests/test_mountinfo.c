@@ -23,7 +23,7 @@ static const char lines[] =
 	"30 22 0:45 / /mnt rw,nosuid shared:9 master:3 - fuse.foliofs /v rw\n"
 	"31 22 0:46 / /with\\040blank rw - fuse.foliofs /v\\040\\134w rw\n"
 	"32 30 0:47 / /mnt rw - tmpfs - rw\n"
-	"34 22 0:48 / /flags rw,noatime,nodiratime - fuse.foliofs /v "
+	"34 22 0:48 / /flags rw,noexec,noatime,nodiratime - fuse.foliofs /v "
 	"ro,lazytime,user_id=0\n"
 	"33 22 x:y / /bad rw - tmpfs none rw\n";
 
@@ -123,8 +123,8 @@ START_TEST(flags_are_those_of_the_mount_and_of_the_filesystem)
 	unsigned long flags = 0;
 
 	ck_assert_int_eq(mountinfo_flags(file, "/flags", &flags), 0);
-	ck_assert_uint_eq(flags,
-			  MS_NOATIME | MS_NODIRATIME | MS_RDONLY | MS_LAZYTIME);
+	ck_assert_uint_eq(flags, MS_NOEXEC | MS_RDONLY | MS_NOATIME |
+					 MS_NODIRATIME | MS_LAZYTIME);
 	ck_assert_int_eq(mountinfo_flags(file, "/", &flags), 0);
 	ck_assert_uint_eq(flags, MS_RELATIME);
 	ck_assert_int_eq(mountinfo_flags(file, "/mnt", &flags), 0);
