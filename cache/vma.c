@@ -368,10 +368,15 @@ static u32 flags_after(const struct vma *v, const struct vma_desc *d)
 	return (d->flags & ~(u32)VM_HINTS) | (v->flags & VM_HINTS);
 }
 
+static struct file *file_after(struct file *known, const struct vma_desc *d)
+{
+	return d->file && !(d->guess && known) ? d->file : known;
+}
+
 static bool differs(const struct vma *v, const struct vma_desc *d)
 {
 	return v->flags != flags_after(v, d) ||
-	       (d->file && v->file != d->file) ||
+	       v->file != file_after(v->file, d) ||
 	       (d->hints && v->nr_private != d->nr_private);
 }
 
@@ -442,7 +447,7 @@ static void inherit(struct vma *v, const struct vma *old,
 		    const struct vma_desc *d)
 {
 	v->flags = d->hints ? d->flags : v->flags | (old->flags & VM_HINTS);
-	v->file = d->file ? d->file : old->file;
+	v->file = file_after(old->file, d);
 }
 
 /* Take from those where @v is. Return: there were any. */
@@ -495,8 +500,7 @@ static void update_same(struct update *u, struct vma *v,
 		v->mark = VMA_FRESH;
 	if (v->flags != flags)
 		set_flags(v, flags);
-	if (d->file)
-		set_file(v, d->file);
+	set_file(v, file_after(v->file, d));
 	if (d->hints)
 		v->nr_private = d->nr_private;
 }
@@ -743,6 +747,21 @@ int mm_update(struct cache *c, const struct mm_key *key, const char *comm,
 	if (!err && ret)
 		*ret = u.change;
 	return err;
+}
+
+bool mm_lacks_file(struct cache *c, const struct mm_key *key)
+{
+	struct rb_node *rb;
+	struct mm *mm;
+	bool lacks = false;
+
+	down_read(&c->mms.lock);
+	mm = find_key(&c->mms, key);
+	for (rb = mm ? rb_first(&mm->vmas) : NULL; rb && !lacks;
+	     rb = rb_next(rb))
+		lacks = !to_vma(rb)->file;
+	up_read(&c->mms.lock);
+	return lacks;
 }
 
 /* ---- hints ---- */

@@ -117,6 +117,7 @@ struct vma_desc {
 	u64 pgoff;
 	struct address_space *as;
 	struct file *file; /* NULL: not known */
+	bool guess;	   /* what is known of a file counts more than @file */
 	u32 flags;	   /* enum vm_flags */
 	bool hints;	   /* VM_HINTS of flags and nr_private are known */
 	u64 nr_private;
@@ -156,6 +157,10 @@ struct mm_change {
  */
 int mm_update(struct cache *cache, const struct mm_key *key, const char *comm,
 	      const struct vma_desc *descs, u32 nr, struct mm_change *ret);
+
+/* Is there a mapping of the process that is known to have come through no open
+ * file? Context: does not sleep. O(mappings). */
+bool mm_lacks_file(struct cache *cache, const struct mm_key *key);
 
 /*
  * Take hints and private pages alone from @descs, where a vma is at the same

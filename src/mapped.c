@@ -187,23 +187,30 @@ static bool was_there(const struct proc_map *map,
 	       look->old[*at].ino == map->ino && look->old[*at].pos == map->pos;
 }
 
-static int get_openers(struct fs *fs, const struct inodes *in,
-		       const struct tracker_look *look, struct openers *ret)
+static bool any_new(const struct tracker_look *look)
 {
 	size_t at = 0;
 
 	for (size_t i = 0; i < look->nr; i++) {
 		if (!was_there(&look->maps[i], look, &at))
-			return handle_list(fs, in->ino, in->nr, &ret->handle,
-					   &ret->nr);
+			return true;
 	}
-	return 0;
+	return false;
+}
+
+static int get_openers(struct fs *fs, const struct inodes *in,
+		       const struct tracker_look *look, struct openers *ret)
+{
+	struct mm_key key = key_of(look->proc);
+
+	if (!any_new(look) && !mm_lacks_file(fs->cache, &key))
+		return 0;
+	return handle_list(fs, in->ino, in->nr, &ret->handle, &ret->nr);
 }
 
 static u32 make_descs(const struct tracker_look *look, const struct inodes *in,
 		      const struct openers *o, struct vma_desc *descs)
 {
-	size_t at = 0;
 	u32 nr = 0;
 
 	for (size_t i = 0; i < look->nr; i++) {
@@ -213,9 +220,8 @@ static u32 make_descs(const struct tracker_look *look, const struct inodes *in,
 		if (!inode)
 			continue;
 		desc_init(&descs[nr], map, inode);
-		if (!was_there(map, look, &at))
-			descs[nr].file = choose_file(o, map, look);
-		nr++;
+		descs[nr].file = choose_file(o, map, look);
+		descs[nr++].guess = true;
 	}
 	return nr;
 }

@@ -12,8 +12,9 @@
  *	one that the process opened itself, or the nearest ancestor that
  *	opened one; of several the one opened last.
  *
- * Otherwise (it came over a socket, say) it is not known. A mapping that was
- * known at the look before keeps its file.
+ * Otherwise (it came over a socket, say) it is not known, until it can be. What
+ * was known of a mapping stays, whoever opens the file later: also when it is
+ * split, merged, grown or moved.
  */
 #ifndef FOLIO_MAPPED_H
 #define FOLIO_MAPPED_H
