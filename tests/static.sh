@@ -127,6 +127,27 @@ check_calls()
 }
 check 'no unbounded string function is called' check_calls
 
+# /proc/PID may wait for a process that waits for us: the tracker's threads and
+# the helper process look into it, and no thread that serves requests.
+proc_users()
+{
+	grep -lE '(^|[^[:alnum:]_])proc(fs)?_[a-z_]+[[:space:]]*\(|"/proc/("|%|[0-9])' \
+		"$@"
+}
+
+check_proc()
+{
+	printf '\terr = proc_tgid(p, tid, &pid);\n' >"$tmp/bad.c"
+	proc_users "$tmp/bad.c" >/dev/null || return 1
+	printf '\tsnprintf(s, n, "/proc/%%d/maps", pid);\n' >"$tmp/bad.c"
+	proc_users "$tmp/bad.c" >/dev/null || return 1
+	proc_users "$top_srcdir"/src/*.c | sed 's,.*/,,' >"$tmp/users"
+	grep -q '^tracker_task.c$' "$tmp/users" || return 1
+	! grep -vE '^(procfs|tracker|tracker_task|tracker_hints|unmap_server)\.c$' \
+		"$tmp/users"
+}
+check 'only the tracker and the helper look into /proc/PID' check_proc
+
 check_licence()
 {
 	! grep -L 'SPDX-License-Identifier: MIT' "$top_srcdir"/include/*.h \
