@@ -667,15 +667,29 @@ int meta_reader_hold(struct meta_reader *r)
 	return run_reader(r, STMT_BEGIN_READ);
 }
 
+/* Return: false: it sees an old state still, and must not be used again. */
+static bool end_reading(struct meta_reader *r)
+{
+	if (sqlite3_get_autocommit(r->conn.db))
+		return true;
+	return run_reader(r, STMT_ROLLBACK) == 0;
+}
+
 /* The one used last comes first: its page cache is warm. */
 void meta_reader_put(struct meta_reader *r)
 {
 	struct meta *m = r->meta;
+	bool usable = end_reading(r);
 
-	if (!sqlite3_get_autocommit(r->conn.db))
-		(void)run_reader(r, STMT_ROLLBACK);
+	if (!usable) {
+		conn_close(&r->conn);
+		free(r);
+	}
 	mutex_lock(&m->lock);
-	list_add(&r->node, &m->idle);
+	if (usable)
+		list_add(&r->node, &m->idle);
+	else
+		m->nr_readers--;
 	waitq_wake_one(&m->reader_freed);
 	mutex_unlock(&m->lock);
 }

@@ -79,6 +79,14 @@ static int run_plain(struct meta *m, enum meta_stmt id)
 	return err ? err : stmt_run(s);
 }
 
+/* Roll back what is open, unless an error of SQLite's has done it. */
+static int end_txn(struct meta *m)
+{
+	if (sqlite3_get_autocommit(m->writer.db))
+		return 0;
+	return run_plain(m, STMT_ROLLBACK);
+}
+
 int meta_begin(struct meta *m)
 {
 	int err;
@@ -88,7 +96,9 @@ int meta_begin(struct meta *m)
 		return -EROFS;
 	if (meta_failed(m))
 		return -EIO;
-	err = run_plain(m, STMT_BEGIN);
+	err = end_txn(m);
+	if (!err)
+		err = run_plain(m, STMT_BEGIN);
 	if (err)
 		return err;
 	m->in_txn = true;
@@ -100,9 +110,8 @@ void meta_rollback(struct meta *m)
 {
 	if (!m->in_txn)
 		return;
-	/* Unless an error of SQLite's has done it. */
-	if (!sqlite3_get_autocommit(m->writer.db))
-		(void)run_plain(m, STMT_ROLLBACK);
+	/* For want of memory it may fail: the next to begin tries again. */
+	(void)end_txn(m);
 	m->in_txn = false;
 	m->txn_err = 0;
 }
