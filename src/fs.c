@@ -233,13 +233,15 @@ int fs_open(struct volume *v, const struct fs_options *opt, struct fs **ret_fs)
 	fs->opt = *opt;
 	fs->atime = opt->atime;
 	fs->readonly = opt->readonly || v->readonly;
-	fs->next_dentry_id = meta_max_dentry_id(v->meta) + 1;
 	rwsem_init(&fs->stop, LOCK_STOP, "stop");
 	mutex_init(&fs->rename_mutex, LOCK_RENAME, "rename");
 	oplist_init(&fs->ops, fs);
 	committer_init(&fs->committer, fs, opt->commit_secs);
 	handle_table_init(&fs->handles, fs);
-	err = make_cache(fs, opt);
+	err = meta_max_dentry_id(v->meta, &fs->next_dentry_id);
+	fs->next_dentry_id++;
+	if (!err)
+		err = make_cache(fs, opt);
 	if (!err)
 		err = inode_table_init(&fs->inodes, fs, opt->cache_size);
 	if (!err)

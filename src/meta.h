@@ -158,7 +158,7 @@ int meta_extent_walk(struct meta *m, bool sums,
 		     void *arg);
 /* @fn may delete the orphan, in a transaction. */
 int meta_orphan_walk(struct meta *m, int (*fn)(void *arg, u64 ino), void *arg);
-u64 meta_max_dentry_id(struct meta *m);
+int meta_max_dentry_id(struct meta *m, u64 *ret_id);
 int meta_counts(struct meta *m, u64 *ret_inodes);
 
 /*

@@ -428,12 +428,9 @@ int meta_orphan_walk(struct meta *m, int (*fn)(void *arg, u64 ino), void *arg)
 	}
 }
 
-u64 meta_max_dentry_id(struct meta *m)
+int meta_max_dentry_id(struct meta *m, u64 *ret_id)
 {
-	u64 id = 0;
-
-	(void)get_number(&m->writer, STMT_DENTRY_MAX, 0, &id);
-	return id;
+	return get_number(&m->writer, STMT_DENTRY_MAX, 0, ret_id);
 }
 
 int meta_counts(struct meta *m, u64 *ret_inodes)
