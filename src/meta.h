@@ -212,7 +212,8 @@ void meta_set_mount_epoch(struct meta *m, u64 epoch);
 /* Raises commit_no, writes super's next_ino. COMMIT and xSync of the WAL: on
  * return 0 everything is durable. On failure the transaction is rolled back,
  * but a failed write or sync of the WAL is final: the volume takes no more
- * writes (meta_failed()). -ENOSPC (a full host) is not final. @sync false:
+ * writes (meta_failed()), and so is any failure behind the write: what a crash
+ * would then find nobody knows. -ENOSPC (a full host) is not final. @sync false:
  * COMMIT alone; the next commit with @sync makes it durable too. */
 int meta_commit(struct meta *m, u64 next_ino, bool sync);
 void meta_rollback(struct meta *m);

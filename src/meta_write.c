@@ -138,6 +138,7 @@ static int commit_super(struct meta *m, const struct meta_super *super)
 
 int meta_commit(struct meta *m, u64 next_ino, bool sync)
 {
+	u64 written = vfs_commits(m->vfs);
 	struct meta_super super;
 	int err;
 
@@ -149,6 +150,8 @@ int meta_commit(struct meta *m, u64 next_ino, bool sync)
 	err = commit_super(m, &super);
 	if (!err)
 		err = run_plain(m, STMT_COMMIT);
+	if (err && vfs_commits(m->vfs) != written)
+		vfs_fail(m->vfs);
 	if (err) {
 		meta_rollback(m);
 		return err;

@@ -26,6 +26,7 @@ struct vfs_db {
 	/* atomic */
 	bool failed;
 	u64 bytes_written;
+	u64 commits;
 	u64 checksum_errors;
 };
 
@@ -96,6 +97,11 @@ bool vfs_failed(const struct vfs_db *db)
 	return __atomic_load_n(&db->failed, __ATOMIC_ACQUIRE);
 }
 
+void vfs_fail(struct vfs_db *db)
+{
+	__atomic_store_n(&db->failed, true, __ATOMIC_RELEASE);
+}
+
 static bool shut(const struct vfs_file *f)
 {
 	return f->db && vfs_failed(f->db);
@@ -105,13 +111,18 @@ static bool shut(const struct vfs_file *f)
 static int note_failure(struct vfs_file *f, int rc)
 {
 	if (rc != SQLITE_OK && rc != SQLITE_FULL && f->db)
-		__atomic_store_n(&f->db->failed, true, __ATOMIC_RELEASE);
+		vfs_fail(f->db);
 	return rc;
 }
 
 u64 vfs_bytes_written(const struct vfs_db *db)
 {
 	return __atomic_load_n(&db->bytes_written, __ATOMIC_RELAXED);
+}
+
+u64 vfs_commits(const struct vfs_db *db)
+{
+	return __atomic_load_n(&db->commits, __ATOMIC_RELAXED);
 }
 
 u64 vfs_checksum_errors(const struct vfs_db *db)
@@ -334,21 +345,33 @@ static bool gather(struct vfs_file *f, const void *buf, int len,
 	return true;
 }
 
-static int write_wal(sqlite3_file *file, const void *buf, int len,
-		     sqlite3_int64 pos)
+static int write_frame(sqlite3_file *file, const void *buf, int len,
+		       sqlite3_int64 pos, bool commits)
 {
 	struct vfs_file *f = file_of(file);
 	int rc = SQLITE_OK;
 
-	note_frame(f, buf, len, pos);
 	if (!gather(f, buf, len, pos)) {
 		rc = write_gathered(file);
 		if (rc == SQLITE_OK && !gather(f, buf, len, pos))
 			return note_failure(f,
 					    write_lower(file, buf, len, pos));
 	}
-	if (rc == SQLITE_OK && len == VFS_PAGE_SIZE && f->commit_frame)
-		rc = write_gathered(file);
+	return rc == SQLITE_OK && commits ? write_gathered(file) : rc;
+}
+
+static int write_wal(sqlite3_file *file, const void *buf, int len,
+		     sqlite3_int64 pos)
+{
+	struct vfs_file *f = file_of(file);
+	bool commits;
+	int rc;
+
+	note_frame(f, buf, len, pos);
+	commits = len == VFS_PAGE_SIZE && f->commit_frame;
+	rc = write_frame(file, buf, len, pos, commits);
+	if (rc == SQLITE_OK && commits)
+		(void)__atomic_add_fetch(&f->db->commits, 1, __ATOMIC_RELAXED);
 	return rc;
 }
 
@@ -407,6 +430,8 @@ static int shim_file_size(sqlite3_file *file, sqlite3_int64 *size)
 {
 	int rc = write_gathered(file);
 
+	if (rc == SQLITE_OK)
+		rc = run_hook(file_of(file), VFS_SIZE, NULL, 0, 0);
 	if (rc != SQLITE_OK)
 		return rc;
 	return lower(file)->pMethods->xFileSize(lower(file), size);
@@ -414,6 +439,10 @@ static int shim_file_size(sqlite3_file *file, sqlite3_int64 *size)
 
 static int shim_lock(sqlite3_file *file, int level)
 {
+	int rc = run_hook(file_of(file), VFS_LOCK, NULL, 0, 0);
+
+	if (rc != SQLITE_OK)
+		return rc;
 	return lower(file)->pMethods->xLock(lower(file), level);
 }
 
@@ -449,12 +478,22 @@ static int shim_device_characteristics(sqlite3_file *file)
 static int shim_shm_map(sqlite3_file *file, int region, int size, int extend,
 			void volatile **ret)
 {
+	int rc = run_hook(file_of(file), VFS_SHM_MAP, NULL, size, region);
+
+	if (rc != SQLITE_OK)
+		return rc;
 	return lower(file)->pMethods->xShmMap(lower(file), region, size, extend,
 					      ret);
 }
 
 static int shim_shm_lock(sqlite3_file *file, int offset, int n, int flags)
 {
+	int rc = SQLITE_OK;
+
+	if (flags & SQLITE_SHM_LOCK)
+		rc = run_hook(file_of(file), VFS_LOCK, NULL, 0, offset);
+	if (rc != SQLITE_OK)
+		return rc;
 	return lower(file)->pMethods->xShmLock(lower(file), offset, n, flags);
 }
 

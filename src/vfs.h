@@ -50,6 +50,11 @@ void vfs_db_free(struct vfs_db *db);
 int vfs_sync_wal(sqlite3 *conn);
 
 bool vfs_failed(const struct vfs_db *db);
+/* Close that door for another reason. */
+void vfs_fail(struct vfs_db *db);
+/* Commits that were written to the WAL so far. SQLite may answer an error all
+ * the same: a crash would then find what was to be rolled back. */
+u64 vfs_commits(const struct vfs_db *db);
 /* Bytes written to meta.db and its WAL so far. */
 u64 vfs_bytes_written(const struct vfs_db *db);
 u64 vfs_checksum_errors(const struct vfs_db *db);
@@ -63,6 +68,9 @@ enum vfs_op {
 	VFS_SYNC,
 	VFS_TRUNCATE,
 	VFS_DELETE,
+	VFS_SIZE,
+	VFS_LOCK, /* of the file, or of the index of its WAL */
+	VFS_SHM_MAP,
 };
 
 struct vfs_event {

@@ -225,7 +225,7 @@ static int vfs_event(void *arg, const struct vfs_event *ev)
 	case VFS_OPEN: /* makes it if it is not there */
 		add_change(log, EVENT_EXTEND, file, 0);
 		break;
-	case VFS_READ:
+	default:
 		break;
 	}
 	return SQLITE_OK;

@@ -827,6 +827,49 @@ START_TEST(a_full_host_fails_the_commit_and_can_be_retried)
 }
 END_TEST
 
+/* Some commits that make the WAL so long that its index gets a second page. */
+static int index_fails(void *arg, const struct vfs_event *ev)
+{
+	bool *failed = arg;
+
+	if (ev->op != VFS_SHM_MAP || ev->pos == 0)
+		return SQLITE_OK;
+	*failed = true;
+	return SQLITE_IOERR_SHMMAP;
+}
+
+START_TEST(a_commit_that_fails_behind_its_write_is_final)
+{
+	static u8 big[60000];
+	struct meta *m = open_meta();
+	bool failed = false;
+	u64 acked = 0;
+	int err = 0;
+
+	ck_assert_int_eq(commit_size(m, 0), 0);
+	vfs_set_hook(index_fails, &failed);
+	while (!err) {
+		begin(m);
+		ck_assert_int_eq(meta_inode_put_content(m, 2, acked + 1, 0, 0),
+				 0);
+		ck_assert_int_eq(
+			meta_xattr_put(m, 2, "user.x", big, sizeof(big)), 0);
+		err = meta_commit(m, 0, false);
+		if (!err)
+			acked++;
+		ck_assert_uint_lt(acked, 1000);
+	}
+	ck_assert(failed);
+	ck_assert_int_eq(err, -EIO);
+	ck_assert(meta_failed(m));
+	ck_assert_int_eq(meta_begin(m), -EIO);
+	ck_assert_int_eq(meta_close(m), -EIO);
+	vfs_set_hook(NULL, NULL);
+	/* it is there, though nobody was told so */
+	ck_assert_uint_eq(committed_size(), acked + 1);
+}
+END_TEST
+
 START_TEST(a_failed_read_is_told_and_not_final)
 {
 	struct fault f = {VFS_READ, 2, 0, SQLITE_IOERR_READ, 0};
@@ -1444,6 +1487,7 @@ static void add_failures(TCase *tc)
 		tc, every_failed_write_and_sync_is_final_and_loses_no_commit, 0,
 		(int)ARRAY_SIZE(finals));
 	tcase_add_test(tc, a_full_host_fails_the_commit_and_can_be_retried);
+	tcase_add_test(tc, a_commit_that_fails_behind_its_write_is_final);
 	tcase_add_test(tc, a_failed_read_is_told_and_not_final);
 	tcase_add_test(tc, a_killed_daemons_commits_are_found);
 	tcase_add_test(tc, a_look_with_plain_sqlite_after_a_kill_does_no_harm);
