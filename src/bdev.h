@@ -61,5 +61,9 @@ void bdev_fault_arm(struct bdev *b, unsigned mask, u64 nth, int err,
 		    bool forever);
 /* Calls counted since the last arm. */
 u64 bdev_fault_calls(const struct bdev *b);
+/* Ask @hook before each call, of which kind it is: 0, or what it is to answer.
+ * Context: nothing is under way. */
+typedef int (*bdev_fault_fn)(void *arg, unsigned kind);
+void bdev_fault_set_hook(struct bdev *b, bdev_fault_fn hook, void *arg);
 
 #endif

@@ -12,6 +12,8 @@
 struct bdev_fault {
 	struct bdev bdev;
 	struct bdev *lower;
+	bdev_fault_fn hook; /* may be NULL */
+	void *hook_arg;
 
 	/* under lock */
 	struct mutex lock;
@@ -41,7 +43,7 @@ static int fault_hit(struct bdev *b, unsigned kind)
 			err = f->err;
 	}
 	mutex_unlock(&f->lock);
-	return err;
+	return !err && f->hook ? f->hook(f->hook_arg, kind) : err;
 }
 
 static int fault_read(struct bdev *b, u64 block, u32 nr, void *const *pages)
@@ -152,6 +154,14 @@ void bdev_fault_arm(struct bdev *b, unsigned mask, u64 nth, int err,
 	f->forever = forever;
 	f->calls = 0;
 	mutex_unlock(&f->lock);
+}
+
+void bdev_fault_set_hook(struct bdev *b, bdev_fault_fn hook, void *arg)
+{
+	struct bdev_fault *f = fault_of(b);
+
+	f->hook = hook;
+	f->hook_arg = arg;
 }
 
 u64 bdev_fault_calls(const struct bdev *b)

@@ -102,11 +102,15 @@ void test_aborts(void (*fn)(void *arg), void *arg, const char *says);
 
 /*
  * In programs linked with $(test_failing_malloc): let the @nth malloc, calloc,
- * realloc or posix_memalign from now (1: the next) fail, once. Counts those of
- * all threads, and those of libcheck: test_malloc_failed() comes before the
- * next ck_assert().
+ * realloc, posix_memalign, aligned_alloc, strdup or mmap from now (1: the next)
+ * fail, once. Counts those of all threads, and those of libcheck:
+ * test_malloc_failed() comes before the next ck_assert().
  */
 void test_fail_malloc(u64 nth);
+/* The same, and all that come after it. */
+void test_fail_malloc_from(u64 nth);
+/* How many there were since. */
+u64 test_malloc_calls(void);
 
 /* Let no allocation fail any more. Return: whether one had. */
 bool test_malloc_failed(void);
