@@ -223,28 +223,32 @@ void page_discard(struct cache *c, struct page *p)
 	put_page(c, p);
 }
 
-/* Install pages from @first on until one is there or frames run out. */
-static void fill_install(struct fill *f, u64 first, const u32 *frames, u32 nr)
+/* Install pages from @first on until one is there or frames run out.
+ * Return: 0, -EEXIST, -ENOMEM: why it stopped. */
+static int fill_install(struct fill *f, u64 first, const u32 *frames, u32 nr)
 {
 	struct address_space *as = f->as;
 	struct cache *c = as->cache;
 	struct page *p = NULL;
+	int err = 0;
 
 	f->nr = 0;
 	mutex_lock(&as->tree_lock);
 	while (f->nr < nr) {
 		p = page_init_locked(c, frames[f->nr], first + f->nr);
-		if (install_missing(as, p, &f->zero[f->nr]))
+		err = install_missing(as, p, &f->zero[f->nr]);
+		if (err)
 			break;
 		f->slot[f->nr] = p->state == PAGE_SAVED;
 		f->pages[f->nr++] = p;
 	}
 	mutex_unlock(&as->tree_lock);
 
-	if (f->nr == nr)
-		return;
+	if (!err)
+		return 0;
 	page_discard(c, p);
 	frames_give(c, frames + f->nr + 1, nr - f->nr - 1);
+	return err;
 }
 
 /* Pages with content go to the LRU, the others leave. References stay. */
@@ -271,19 +275,23 @@ static void fill_finish(struct fill *f, u16 flags)
 /*
  * Bring up to @nr pages in from @first on, which is missing; stops at one that
  * is not. The caller gets a reference to each. Context: invalidate_lock.
- * Return: 0, -ENOMEM without a frame. f->nr may be 0: somebody was faster.
+ * Return: 0, -ENOMEM without a frame or a place in the tree. f->nr may be 0:
+ * somebody was faster.
  */
 static int fill_pages(struct fill *f, u64 first, u32 nr, u16 flags)
 {
 	struct cache *c = f->as->cache;
 	u32 frames[PIECE_PAGES];
 	u32 got;
+	int err;
 
 	f->nr = 0;
 	got = frames_get(c, min(nr, (u32)PIECE_PAGES), frames);
 	if (!got)
 		return -ENOMEM;
-	fill_install(f, first, frames, got);
+	err = fill_install(f, first, frames, got);
+	if (err == -ENOMEM && !f->nr)
+		return err;
 	fill_read(f);
 	fill_finish(f, flags);
 	return 0;

@@ -771,6 +771,28 @@ START_TEST(a_commit_that_finds_no_memory_loses_nothing)
 }
 END_TEST
 
+/* The tree can get no place for the page. */
+START_TEST(a_read_that_finds_no_memory_goes_past_the_cache)
+{
+	struct cache_read rd = {0};
+
+	setup();
+	ck_assert_int_eq(cache_truncate(&mf.as, 100 << PAGE_SHIFT, NULL), 0);
+	rd.bounce = aligned_alloc(PAGE_SIZE, CACHE_READ_MAX_PAGES * PAGE_SIZE);
+	ck_assert_ptr_nonnull(rd.bounce);
+	test_fail_malloc_from(1);
+	for (u64 i = 0; i < 100; i++) {
+		ssize_t n = cache_read(&mf.f, i << PAGE_SHIFT, PAGE_SIZE, &rd);
+
+		expect(n == PAGE_SIZE && is_filled(rd.iov[0].iov_base, 0));
+		cache_read_done(mb.cache, &rd);
+	}
+	ck_assert(test_malloc_failed());
+	free(rd.bounce);
+	teardown();
+}
+END_TEST
+
 /* ---- data and holes ---- */
 
 static void expect_area(u64 pgoff, u64 data, u64 hole)
@@ -1301,6 +1323,7 @@ Suite *test_suite(void)
 
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, any_failing_call_loses_nothing, 0, MEM_NR_OPS);
+	tcase_add_test(tc, a_read_that_finds_no_memory_goes_past_the_cache);
 	tcase_add_test(tc, a_change_that_finds_no_memory_loses_nothing);
 	tcase_add_loop_test(tc, a_commit_that_finds_no_memory_loses_nothing, 0,
 			    2);
