@@ -404,10 +404,32 @@ static void create_in_stop(struct ns_change *ch, struct inode *dir,
 	log_name(ch, 0, inode->ino, inode->type, namei_new_id(ch->fs), true);
 }
 
+/* Who makes a file opens it too: as the last thing that can fail, so that there
+ * is no file when it is not open. */
+struct opening {
+	int flags;
+	pid_t pid;
+	u64 *ret_fh;
+};
+
+static int open_new(struct inode *inode, const struct opening *o)
+{
+	int err;
+
+	if (!o)
+		return 0;
+	inode_get(inode);
+	err = handle_open(inode->fs, inode, o->flags, o->pid, o->ret_fh);
+	if (err)
+		inode_put(inode);
+	return err;
+}
+
 /* Context: dir->rwsem held exclusive. */
 static int create_heir(struct ns_change *ch, struct inode *dir,
 		       const char *name, struct inode_spec *spec,
-		       struct heritage *h, struct inode **ret)
+		       const struct opening *o, struct heritage *h,
+		       struct inode **ret)
 {
 	struct inode *inode = NULL;
 	int err;
@@ -421,6 +443,8 @@ static int create_heir(struct ns_change *ch, struct inode *dir,
 		err = change_inodes(ch, 2);
 	if (!err)
 		err = change_name(ch, dir->ino, name);
+	if (!err)
+		err = open_new(inode, o);
 	if (err) {
 		inode_discard(inode);
 		return err;
@@ -437,7 +461,7 @@ static int create_heir(struct ns_change *ch, struct inode *dir,
 /* Context: dir->rwsem held exclusive. */
 static int create_locked(struct ns_change *ch, struct inode *dir,
 			 const char *name, struct inode_spec *spec,
-			 struct inode **ret)
+			 const struct opening *o, struct inode **ret)
 {
 	struct heritage h = {0};
 	int err;
@@ -446,14 +470,16 @@ static int create_locked(struct ns_change *ch, struct inode *dir,
 	if (!err)
 		err = inherit(dir, spec, &h);
 	if (!err)
-		err = create_heir(ch, dir, name, spec, &h, ret);
+		err = create_heir(ch, dir, name, spec, o, &h, ret);
 	heritage_done(ch->fs, &h);
 	return err;
 }
 
-/* Make a new inode with a name; *ret has a reference and a look-up. */
+/* Make a new inode with a name; *ret has a reference and a look-up. @o: open
+ * it, or NULL. */
 static int create(struct fs *fs, u64 parent, const char *name,
-		  struct inode_spec *spec, struct inode **ret)
+		  struct inode_spec *spec, const struct opening *o,
+		  struct inode **ret)
 {
 	struct ns_change ch;
 	struct inode *dir = NULL;
@@ -472,7 +498,7 @@ static int create(struct fs *fs, u64 parent, const char *name,
 
 	change_init(&ch, fs);
 	down_write(&dir->rwsem);
-	err = create_locked(&ch, dir, name, spec, ret);
+	err = create_locked(&ch, dir, name, spec, o, ret);
 	if (!err)
 		lookup_take(fs, *ret);
 	else
@@ -495,12 +521,13 @@ static struct inode_spec spec_of(u32 mode, const struct fs_cred *cred)
 }
 
 static int create_and_stat(struct fs *fs, u64 parent, const char *name,
-			   struct inode_spec *spec, struct stat *ret_st)
+			   struct inode_spec *spec, const struct opening *o,
+			   struct stat *ret_st)
 {
 	struct inode *inode = NULL;
 	int err;
 
-	err = create(fs, parent, name, spec, &inode);
+	err = create(fs, parent, name, spec, o, &inode);
 	if (err)
 		return err;
 
@@ -530,7 +557,7 @@ int fs_mknod(struct fs *fs, u64 parent, const char *name, u32 mode, u64 rdev,
 	default:
 		return -EINVAL;
 	}
-	return create_and_stat(fs, parent, name, &spec, ret_st);
+	return create_and_stat(fs, parent, name, &spec, NULL, ret_st);
 }
 
 int fs_mkdir(struct fs *fs, u64 parent, const char *name, u32 mode,
@@ -538,7 +565,7 @@ int fs_mkdir(struct fs *fs, u64 parent, const char *name, u32 mode,
 {
 	struct inode_spec spec = spec_of((mode & 07777) | S_IFDIR, cred);
 
-	return create_and_stat(fs, parent, name, &spec, ret_st);
+	return create_and_stat(fs, parent, name, &spec, NULL, ret_st);
 }
 
 int fs_symlink(struct fs *fs, u64 parent, const char *name, const char *target,
@@ -553,26 +580,7 @@ int fs_symlink(struct fs *fs, u64 parent, const char *name, const char *target,
 
 	spec.mode = S_IFLNK | 0777;
 	spec.target = target;
-	return create_and_stat(fs, parent, name, &spec, ret_st);
-}
-
-/* Open what was just made; *inode is used up. */
-static int open_new(struct fs *fs, struct inode *inode, int flags, pid_t pid,
-		    struct stat *ret_st, u64 *ret_fh)
-{
-	struct stat st;
-	u64 ino = inode->ino;
-	int err;
-
-	inode_stat(inode, &st);
-	err = handle_open(fs, inode, flags, pid, ret_fh);
-	if (err) {
-		inode_put(inode);
-		lookup_forget(fs, ino, 1);
-		return err;
-	}
-	*ret_st = st;
-	return 0;
+	return create_and_stat(fs, parent, name, &spec, NULL, ret_st);
 }
 
 int fs_create(struct fs *fs, u64 parent, const char *name, u32 mode, int flags,
@@ -580,16 +588,14 @@ int fs_create(struct fs *fs, u64 parent, const char *name, u32 mode, int flags,
 	      u64 *ret_fh)
 {
 	struct inode_spec spec = spec_of((mode & 07777) | S_IFREG, cred);
-	struct inode *inode = NULL;
-	int err;
+	struct opening o = {flags, pid, ret_fh};
 
-	err = create(fs, parent, name, &spec, &inode);
-	return err ? err : open_new(fs, inode, flags, pid, ret_st, ret_fh);
+	return create_and_stat(fs, parent, name, &spec, &o, ret_st);
 }
 
 /* Its attributes wait for its first name. Context: dir->rwsem held. */
 static int nameless_heir(struct inode *dir, struct inode_spec *spec,
-			 struct inode **ret)
+			 const struct opening *o, struct inode **ret)
 {
 	struct heritage h = {0};
 	struct inode *inode = NULL;
@@ -606,6 +612,8 @@ static int nameless_heir(struct inode *dir, struct inode_spec *spec,
 		err = heritage_prepare(&h, inode);
 	if (!err && h.access_op)
 		err = xattr_may_park(inode, h.access.len);
+	if (!err)
+		err = open_new(inode, o);
 	if (!err) {
 		change_begin(&ch);
 		log_heritage(&ch, inode, &h);
@@ -624,6 +632,7 @@ int fs_tmpfile(struct fs *fs, u64 parent, u32 mode, int flags,
 	       u64 *ret_fh)
 {
 	struct inode_spec spec = spec_of((mode & 07777) | S_IFREG, cred);
+	struct opening o = {flags, pid, ret_fh};
 	struct inode *dir = NULL, *inode = NULL;
 	int err;
 
@@ -639,13 +648,14 @@ int fs_tmpfile(struct fs *fs, u64 parent, u32 mode, int flags,
 	down_read(&dir->rwsem);
 	err = dir->nlink ? inode_may_add_to(dir) : -ENOENT;
 	if (!err)
-		err = nameless_heir(dir, &spec, &inode);
+		err = nameless_heir(dir, &spec, &o, &inode);
 	up_read(&dir->rwsem);
 	if (err) {
 		lookup_unreserve(fs);
 	} else {
 		lookup_take(fs, inode);
-		err = open_new(fs, inode, flags, pid, ret_st, ret_fh);
+		inode_stat(inode, ret_st);
+		inode_put(inode);
 	}
 out_put:
 	inode_put(dir);
