@@ -488,7 +488,8 @@ Suite *test_suite(void)
 	Suite *s = test_suite_new("fs sweep", &tc);
 
 	tcase_add_checked_fixture(tc, setup, tmpdir_remove);
-	tcase_set_timeout(tc, getenv("FOLIO_SWEEP") ? 36000 : 300);
+	tcase_set_timeout(tc, getenv("FOLIO_SWEEP") ? 36000
+						    : (double)test_rounds(300));
 	tcase_add_test(tc, creating_and_writing_withstand_every_fault);
 	tcase_add_test(tc, overwriting_withstands_every_fault);
 	tcase_add_test(tc, renaming_over_withstands_every_fault);

@@ -625,7 +625,7 @@ static int write_much(void)
 
 static int make_fragments(void)
 {
-	char name[8];
+	char name[16];
 
 	GO(make_f());
 	for (int i = 0; i < 16; i++) {
@@ -640,7 +640,7 @@ static int make_fragments(void)
 
 static int remove_fragments(void)
 {
-	char name[8];
+	char name[16];
 
 	for (int i = 0; i < 16; i += 2) {
 		(void)snprintf(name, sizeof(name), "%d", i);
