@@ -62,7 +62,7 @@ static void take_pages(struct fs *fs, u64 ino, struct fs_image_item *item)
 static u64 about(struct fs *fs, u64 ino, u32 mode)
 {
 	static char names[4096], value[FS_XATTR_MAX];
-	ssize_t len = fs_listxattr(fs, ino, names, sizeof(names));
+	ssize_t len = fs_listxattr(fs, ino, true, names, sizeof(names));
 	u64 sum = 0;
 
 	expect(len >= 0);
@@ -117,7 +117,7 @@ static void take_folder(struct fs *fs, u64 ino, const char *path,
 	u32 first = im->nr, end;
 	u64 fh;
 
-	expect_eq(fs_opendir(fs, ino, &fh), 0);
+	expect_eq(fs_opendir(fs, ino, 0, &fh), 0);
 	expect_eq(fs_readdir(fs, fh, 0, false, take_name, &f), 0);
 	expect_eq(fs_releasedir(fs, fh), 0);
 	end = im->nr;
