@@ -448,6 +448,33 @@ int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len)
 
 /* ---- seeking, copying ---- */
 
+void fs_note_filled(struct fs *fs, u64 ino)
+{
+	lookup_note_filled(fs, ino);
+}
+
+/* The kernel brings what was stored when it likes, and before it releases the
+ * last file that is open for writing. Pages that it was given before anybody
+ * could write may be stored to later without being asked for again. */
+static bool may_have_unseen(struct inode *inode)
+{
+	bool writers;
+
+	mutex_lock(&inode->lock);
+	writers = inode->writers != 0;
+	mutex_unlock(&inode->lock);
+	return writers && lookup_is_filled(inode->fs, inode->ino);
+}
+
+static s64 seek_all_data(struct inode *inode, u64 pos, int whence)
+{
+	u64 size = i_size_read(&inode->mapping);
+
+	if (pos >= size)
+		return -ENXIO;
+	return whence == SEEK_DATA ? (s64)pos : (s64)size;
+}
+
 s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence)
 {
 	struct handle *h = NULL;
@@ -459,7 +486,10 @@ s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence)
 	if (rc)
 		return rc;
 
-	rc = cache_seek(&h->inode->mapping, pos, whence);
+	if (may_have_unseen(h->inode))
+		rc = seek_all_data(h->inode, pos, whence);
+	else
+		rc = cache_seek(&h->inode->mapping, pos, whence);
 	handle_put(h);
 	return rc;
 }

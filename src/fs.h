@@ -211,6 +211,15 @@ ssize_t fs_write_ino(struct fs *fs, u64 ino, u64 pos, const void *buf,
 int fs_flush(struct fs *fs, u64 fh);
 /* @mode: FALLOC_FL_*. */
 int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len);
+
+/* The kernel is about to have pages of @ino in its cache: a program that can
+ * write to the file may store to them, mapped, and nobody hears of it yet. */
+void fs_note_filled(struct fs *fs, u64 ino);
+
+/*
+ * SEEK_DATA, SEEK_HOLE. While the file is open for writing and the kernel has
+ * had pages of it, what looks like a hole may have been stored to: all is data.
+ */
 s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence);
 /* @flags: FS_KILL_SUIDGID or 0. */
 ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,

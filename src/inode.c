@@ -262,6 +262,29 @@ void lookup_take(struct fs *fs, struct inode *inode)
 	mutex_unlock(&t->lock);
 }
 
+void lookup_note_filled(struct fs *fs, u64 ino)
+{
+	struct inode_table *t = &fs->inodes;
+	struct lookup_count *c;
+
+	mutex_lock(&t->lock);
+	c = t->cap_counts ? count_find(t, ino) : NULL;
+	if (c && c->ino)
+		c->filled = 1;
+	mutex_unlock(&t->lock);
+}
+
+bool lookup_is_filled(struct fs *fs, u64 ino)
+{
+	struct inode_table *t = &fs->inodes;
+	bool filled;
+
+	mutex_lock(&t->lock);
+	filled = t->cap_counts && count_find(t, ino)->filled;
+	mutex_unlock(&t->lock);
+	return filled;
+}
+
 /* ---- life ---- */
 
 static bool pending(struct inode *inode)
@@ -399,7 +422,7 @@ void lookup_forget(struct fs *fs, u64 ino, u64 n)
 	mutex_lock(&t->lock);
 	c = t->cap_counts ? count_find(t, ino) : NULL;
 	if (c && c->ino) {
-		c->count -= min(n, c->count);
+		c->count -= min(n, (u64)c->count);
 		if (!c->count) {
 			count_erase(t, c);
 			inode = find_locked(t, ino);

@@ -143,7 +143,8 @@ struct inode {
 
 struct lookup_count {
 	u64 ino;
-	u64 count;
+	u64 count : 63;
+	u64 filled : 1; /* the kernel was given pages of it since */
 };
 
 struct inode_table {
@@ -223,6 +224,10 @@ void lookup_unreserve(struct fs *fs);
 void lookup_take(struct fs *fs, struct inode *inode);
 /* Drop @n look-ups of @ino. Context: no locks held. */
 void lookup_forget(struct fs *fs, u64 ino, u64 n);
+/* Was the kernel given pages of @ino since it looked it up? Then it may have
+ * them still. Context: no locks held. */
+void lookup_note_filled(struct fs *fs, u64 ino);
+bool lookup_is_filled(struct fs *fs, u64 ino);
 /* At the end: nobody knows any inode any more. */
 void lookup_forget_all(struct fs *fs);
 

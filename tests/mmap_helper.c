@@ -157,6 +157,32 @@ static void do_coherent(const char *name, u64 seed)
 	CHECK(munmap(at, PAGES(4)) == 0 && close(fd) == 0 && close(other) == 0);
 }
 
+/* What is stored into a hole is data at once, though the kernel alone has it;
+ * also when it had the page before anybody could store to it. */
+static void do_sparse(const char *name, u64 seed)
+{
+	int fd = make_file(name, 0), reader;
+	char *at;
+
+	CHECK(ftruncate(fd, PAGES(9)) == 0 && close(fd) == 0);
+	reader = open(name, O_RDONLY | O_CLOEXEC);
+	at = mmap(NULL, PAGES(9), PROT_READ, MAP_SHARED, reader, 0);
+	CHECK(reader >= 0 && at != MAP_FAILED && at[PAGES(6)] == 0);
+	CHECK(munmap(at, PAGES(9)) == 0);
+
+	fd = open(name, O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	at = map(fd, PAGES(9), MAP_SHARED);
+	at[PAGES(6)] = 'S';
+	CHECK((u64)lseek(reader, 0, SEEK_DATA) <= PAGES(6));
+	CHECK((u64)lseek(reader, PAGES(6), SEEK_HOLE) > PAGES(6));
+	at[PAGES(2)] = 'S';
+	CHECK((u64)lseek(reader, 0, SEEK_DATA) <= PAGES(2));
+	CHECK(munmap(at, PAGES(9)) == 0 && close(fd) == 0);
+	CHECK((u64)lseek(reader, 0, SEEK_DATA) <= PAGES(2));
+	CHECK(close(reader) == 0);
+}
+
 static void do_grow(const char *name, u64 seed)
 {
 	int fd = make_file(name, 100);
@@ -562,6 +588,7 @@ static const struct {
 	{"shared", do_shared},
 	{"private", do_private},
 	{"coherent", do_coherent},
+	{"sparse", do_sparse},
 	{"grow", do_grow},
 	{"truncate", do_truncate},
 	{"outlive", do_outlive},

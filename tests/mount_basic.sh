@@ -252,7 +252,8 @@ run 'holes read as zeros and take no room' t_sparse
 run 'extended attributes are kept' t_xattrs
 run 'set-id bits go when somebody writes' t_setid
 run 'the control folder is there, unlisted, and stays' t_control
-for what in shared private coherent grow truncate outlive unlink leave; do
+for what in shared private coherent sparse grow truncate outlive unlink \
+	leave; do
 	run "mapped files: $what" t_map "$what"
 done
 run 'mapped files: random changes against a model' t_map_random
@@ -404,7 +405,8 @@ t_writeback_again()
 
 run 'cache=writeback mounts' t_writeback
 run 'cache=writeback: files' t_writeback_files
-for what in shared private coherent grow truncate outlive unlink leave; do
+for what in shared private coherent sparse grow truncate outlive unlink \
+	leave; do
 	run "cache=writeback: mapped files: $what" t_map "$what"
 done
 run 'cache=writeback: random changes against a model' t_map_random

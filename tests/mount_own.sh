@@ -305,7 +305,7 @@ t_end()
 run 'what is read and written leaves nothing in the kernel' t_uncached
 run 'every read is a hit or a miss of ours, and is read ahead' t_hits
 run 'files, appending, programs' t_files
-for what in shared private coherent grow truncate outlive unlink leave; do
+for what in shared private coherent sparse grow truncate outlive unlink leave; do
 	run "mapped files: $what" t_map "$what"
 done
 run 'random changes against a model' t_map_random

@@ -60,6 +60,7 @@ struct fake {
 	u64 last_write_len;
 	u64 controls; /* control files open */
 	u64 nr_faults, nr_fills;
+	u64 nr_filled; /* reads that the kernel keeps */
 	pid_t last_fault_pid;
 	char control_text[64]; /* last line written to one */
 	char xattr_name[64];

@@ -362,6 +362,40 @@ START_TEST(blocks_kept_by_difference_are_those_that_are_counted)
 }
 END_TEST
 
+/* The kernel has pages of it, and somebody may store to them: there may be
+ * data anywhere, until the last who could have done so has closed it. */
+START_TEST(holes_that_may_have_been_stored_to_are_data)
+{
+	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
+	struct stat st;
+	u64 reader;
+
+	test_write(&t, fh, 7 * PAGE_SIZE, "data", 4);
+	ck_assert_int_eq(fs_lookup(t.fs, ROOT, "f", &st), 0);
+	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_DATA), 7 * PAGE_SIZE);
+	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_HOLE), 0);
+
+	fs_note_filled(t.fs, ino);
+	ck_assert_int_eq(fs_lseek(t.fs, fh, 5, SEEK_DATA), 5);
+	ck_assert_int_eq(fs_lseek(t.fs, fh, 5, SEEK_HOLE), 7 * PAGE_SIZE + 4);
+	ck_assert_int_eq(fs_lseek(t.fs, fh, 8 * PAGE_SIZE, SEEK_DATA), -ENXIO);
+
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDONLY, 1, &reader), 0);
+	ck_assert_int_eq(fs_lseek(t.fs, reader, 0, SEEK_HOLE),
+			 7 * PAGE_SIZE + 4);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(fs_lseek(t.fs, reader, 0, SEEK_HOLE), 0);
+	ck_assert_int_eq(fs_release(t.fs, reader), 0);
+
+	/* they are in the kernel as long as it knows the file */
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDWR, 1, &fh), 0);
+	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_DATA), 0);
+	fs_forget(t.fs, ino, 1);
+	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_DATA), 7 * PAGE_SIZE);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 START_TEST(fallocate_makes_space_that_reads_as_zeros)
 {
 	u8 buf[PAGE_SIZE], zeros[PAGE_SIZE] = {0};
@@ -1366,6 +1400,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, blocks_are_true_before_and_after_a_commit);
 	tcase_add_test(tc,
 		       blocks_kept_by_difference_are_those_that_are_counted);
+	tcase_add_test(tc, holes_that_may_have_been_stored_to_are_data);
 	tcase_add_test(tc, fallocate_makes_space_that_reads_as_zeros);
 	tcase_add_test(tc, the_name_of_the_control_files_is_refused);
 	tcase_add_test(tc, an_immutable_file_stays_as_it_is);

@@ -1682,7 +1682,9 @@ START_TEST(reads_without_an_owner_are_the_kernels_own)
 		peer_open_file(&peer, FUSE_OPEN, FAKE_FILE, O_RDONLY, &out), 0);
 	read_as(out.fh, 77);
 	ck_assert_uint_eq(fake.nr_fills, 0);
+	ck_assert_uint_eq(fake.nr_filled, 1); /* not in own mode */
 	read_as(out.fh, 0);
+	ck_assert_uint_eq(fake.nr_filled, 2);
 	ck_assert_uint_eq(fake.nr_fills, 1);
 	ck_assert_uint_eq(fake.nr_faults, 0);
 	ck_assert_int_eq(peer_release(&peer, FUSE_RELEASE, FAKE_FILE, out.fh),

@@ -168,6 +168,15 @@ START_TEST(a_fault_waits_for_room_and_nobody_with_it)
 }
 END_TEST
 
+START_TEST(only_what_the_kernel_keeps_is_noted_as_that)
+{
+	expect_page(send_read(0, 77));
+	ck_assert_uint_eq(fake.nr_filled, 0);
+	expect_page(send_read(0, 0));
+	ck_assert_uint_eq(fake.nr_filled, 1);
+}
+END_TEST
+
 START_TEST(a_fault_waits_no_longer_than_a_fifth_of_a_second)
 {
 	u64 fault;
@@ -229,6 +238,7 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_fault_waits_for_room_and_nobody_with_it);
+	tcase_add_test(tc, only_what_the_kernel_keeps_is_noted_as_that);
 	tcase_add_test(tc, a_fault_waits_no_longer_than_a_fifth_of_a_second);
 	tcase_add_test(tc, a_fault_that_cannot_be_kept_is_served_at_once);
 	tcase_add_test(tc, when_the_unmapper_has_ended_nobody_waits);
