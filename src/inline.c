@@ -58,6 +58,8 @@ static int find_page(struct move *mv, struct meta_reader *r, u64 pgoff)
 	int err;
 
 	err = meta_extent_get(r, mv->inode->ino, pgoff, &row, page);
+	if (err == -EIO) /* damaged: it stays where it is */
+		return 0;
 	if (err || row.pgoff != pgoff || !(row.flags & META_EXTENT_INLINE))
 		return err == -ENOENT ? 0 : err;
 

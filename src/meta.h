@@ -68,21 +68,39 @@ struct dentry_row {
 	char name[256]; /* NUL-terminated too */
 };
 
-/* A piece of a file: at most META_EXTENT_MAX pages with their sums; one inline
- * page; or unwritten pages, any number and without sums. */
+/*
+ * A piece of a file: at most META_EXTENT_MAX pages with their sums; one inline
+ * page; unwritten pages, any number and without sums; or lost ones, whose
+ * content a repair had to give up: no blocks, no sums, and reading them is EIO
+ * until they are written again, punched or cut off.
+ */
 #define META_EXTENT_MAX 256
 enum {
 	META_EXTENT_UNWRITTEN = 1,
 	META_EXTENT_SHARED = 2,
 	META_EXTENT_INLINE = 4,
+	META_EXTENT_LOST = 8,
 };
+/* Of meta_super.incompat: there may be lost extents. */
+#define META_INCOMPAT_LOST 1ull
+
 struct extent_row {
 	u64 pgoff;
 	u32 npages;
 	u32 flags;
-	u64 block; /* 0 for inline */
+	u64 block; /* 0 for inline and lost ones */
 	u64 sums[META_EXTENT_MAX];
 };
+
+static inline bool extent_has_sums(u32 flags)
+{
+	return !(flags & (META_EXTENT_UNWRITTEN | META_EXTENT_LOST));
+}
+
+static inline bool extent_has_blocks(u32 flags)
+{
+	return !(flags & (META_EXTENT_INLINE | META_EXTENT_LOST));
+}
 
 /* ---- opening: @folder is the volume's ---- */
 
@@ -138,6 +156,7 @@ struct meta_page {
 		META_PAGE_ZERO, /* a hole, or unwritten */
 		META_PAGE_INLINE,
 		META_PAGE_BLOCK,
+		META_PAGE_LOST,
 	} kind;
 	int err; /* of INLINE: -EIO when the sum is wrong */
 	u64 block;
@@ -204,6 +223,9 @@ int meta_extent_hole(struct meta *m, u64 ino, u64 pgoff, u64 last,
 /* One page kept in the row; @len bytes, the rest is zeros. */
 int meta_extent_put_inline(struct meta *m, u64 ino, u64 pgoff, const void *data,
 			   u32 len, meta_freed_fn freed, void *arg);
+/* [pgoff, +nr) is lost, any @nr. */
+int meta_extent_put_lost(struct meta *m, u64 ino, u64 pgoff, u64 nr,
+			 meta_freed_fn freed, void *arg);
 /* By how many pages, of all files, punch, put and put_inline have let extents
  * grow: the difference between two moments of a transaction. */
 s64 meta_extent_growth(const struct meta *m);
@@ -231,6 +253,20 @@ u64 meta_checksum_errors(const struct meta *m);
  * Return: number of faults or -errno. */
 long meta_check(struct meta *m, void (*report)(void *arg, const char *line),
 		void *arg);
+
+/*
+ * The same within a transaction, and mends them: names of what is not there
+ * are dropped, inodes without names get one in lost+found, counts and types
+ * are set right, rows that make no sense become lost extents. What overlaps is
+ * left to who can read the data file. *ret_losing counts faults that could not
+ * be mended without giving something up or guessing.
+ */
+struct meta_mend {
+	void (*report)(void *arg, const char *line);
+	void *arg;
+	long losing;
+};
+long meta_mend(struct meta *m, struct meta_mend *mend);
 
 /* ---- copying ---- */
 

@@ -1,94 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* meta.db: is it whole, and do its rows fit together? */
+/* meta.db: is it whole, do its rows fit together, and mending those. */
 #include "config.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "meta_int.h"
+#include "meta_rules.h"
 
-/*
- * Each query finds what must not be. Its first column names the thing, the
- * others fill the text. S_IFDIR is 16384, S_IFREG 32768, S_IFLNK 40960 and the
- * mask of types 61440.
- */
-static const struct {
-	const char *text; /* takes up to three numbers */
-	const char *sql;
-} rules[] = {
-	{"there is no root folder",
-	 "SELECT 1 WHERE NOT EXISTS(SELECT 1 FROM inode WHERE ino=1 "
-	 "AND mode&61440=16384)"},
-	{"super: not exactly one row",
-	 "SELECT 1 WHERE (SELECT count(*) FROM super)<>1"},
-	{"inode %lld: its number was not given out yet",
-	 "SELECT ino FROM inode WHERE ino>=(SELECT next_ino FROM super) "
-	 "OR ino<1"},
-	{"inode %lld: impossible mode or size",
-	 "SELECT ino FROM inode WHERE size<0 OR mode&~65535 OR mode&61440 "
-	 "NOT IN (4096,8192,16384,24576,32768,40960,49152)"},
-	{"inode %lld: no name and no orphan",
-	 "SELECT ino FROM inode WHERE ino<>1 AND NOT EXISTS(SELECT 1 FROM "
-	 "dentry d WHERE d.ino=inode.ino) AND NOT EXISTS(SELECT 1 FROM orphan "
-	 "o WHERE o.ino=inode.ino)"},
-	{"inode %lld: %lld links counted, %lld names",
-	 "SELECT ino,nlink,(SELECT count(*) FROM dentry d WHERE "
-	 "d.ino=inode.ino) AS n FROM inode WHERE mode&61440<>16384 AND "
-	 "nlink<>n"},
-	{"folder %lld: %lld links counted, %lld expected",
-	 "SELECT ino,nlink,2+(SELECT count(*) FROM dentry d WHERE "
-	 "d.parent=inode.ino AND d.type=16384) AS n FROM inode WHERE "
-	 "mode&61440=16384 AND nlink<>n AND ino NOT IN orphan"},
-	{"folder %lld: has %lld names",
-	 "SELECT i.ino,count(*) AS n FROM inode i JOIN dentry d ON d.ino=i.ino "
-	 "WHERE i.mode&61440=16384 GROUP BY i.ino HAVING n>1 OR i.ino=1"},
-	{"folder %lld: cannot be reached from the root",
-	 "WITH RECURSIVE t(ino) AS (SELECT 1 UNION SELECT d.ino FROM t JOIN "
-	 "dentry d ON d.parent=t.ino WHERE d.type=16384) SELECT ino FROM inode "
-	 "WHERE mode&61440=16384 AND ino NOT IN t AND ino NOT IN orphan"},
-	{"name %lld in folder %lld: its inode %lld does not exist",
-	 "SELECT id,parent,ino FROM dentry WHERE ino NOT IN (SELECT ino FROM "
-	 "inode)"},
-	{"name %lld: its folder %lld does not exist or is none",
-	 "SELECT id,parent FROM dentry WHERE parent NOT IN (SELECT ino FROM "
-	 "inode WHERE mode&61440=16384)"},
-	{"name %lld: its type is not that of inode %lld",
-	 "SELECT d.id,d.ino FROM dentry d JOIN inode i ON i.ino=d.ino WHERE "
-	 "d.type<>i.mode&61440"},
-	{"name %lld: not a possible name",
-	 "SELECT id FROM dentry WHERE typeof(name)<>'blob' OR length(name) NOT "
-	 "BETWEEN 1 AND 255 OR instr(name,x'2f') OR instr(name,x'00') OR name "
-	 "IN (x'2e',x'2e2e')"},
-	{"orphan %lld: has links or does not exist",
-	 "SELECT ino FROM orphan WHERE ino NOT IN (SELECT ino FROM inode WHERE "
-	 "nlink=0 OR mode&61440=16384)"},
-	{"symlink %lld: is no symbolic link",
-	 "SELECT ino FROM symlink WHERE ino NOT IN (SELECT ino FROM inode "
-	 "WHERE "
-	 "mode&61440=40960)"},
-	{"symbolic link %lld: has no target",
-	 "SELECT ino FROM inode WHERE mode&61440=40960 AND ino NOT IN (SELECT "
-	 "ino FROM symlink)"},
-	{"attribute of inode %lld, which does not exist",
-	 "SELECT DISTINCT ino FROM xattr WHERE ino NOT IN (SELECT ino FROM "
-	 "inode)"},
-	{"extent of inode %lld, which does not exist or is no file",
-	 "SELECT DISTINCT ino FROM extent WHERE ino NOT IN (SELECT ino FROM "
-	 "inode WHERE mode&61440=32768)"},
-	{"extent of inode %lld at page %lld: overlaps the one before it",
-	 "SELECT ino,pgoff FROM (SELECT ino,pgoff,lag(pgoff+npages) OVER "
-	 "(PARTITION BY ino ORDER BY pgoff) AS before FROM extent) WHERE "
-	 "pgoff<before"},
-	/* the flags of extent: 1 unwritten, 4 inline */
-	{"extent of inode %lld at page %lld: makes no sense",
-	 "SELECT ino,pgoff FROM extent WHERE pgoff<0 OR npages<1 OR block<0 OR "
-	 "flags NOT IN (0,1,4) OR (flags=4)<>(block=0) OR (flags<>1 AND "
-	 "npages>256) OR (flags=4 AND (npages<>1 OR data IS NULL)) OR (flags=1 "
-	 "AND sum IS NOT NULL) OR (flags<>1 AND coalesce(length(sum),0)<>"
-	 "8*npages)"},
-};
+/* Rounds of a repair: what a rule mends may let another one find more. */
+#define MEND_ROUNDS 8
+/* Folders that a path may go through. */
+#define PATH_DEPTH 256
 
 struct checker {
+	struct meta *m;
+	struct meta_conn *conn;
+	struct meta_mend *mend; /* NULL: only look */
 	void (*report)(void *arg, const char *line);
 	void *arg;
 	long faults;
@@ -100,47 +30,141 @@ static void report(struct checker *c, const char *line)
 	c->report(c->arg, line);
 }
 
-/* SQLite's own look at its trees. */
-static int check_trees(struct meta_conn *conn, struct checker *c)
+/* ---- paths ---- */
+
+/* Put "/name" before @at, which is in @buf. Return: NULL: no room, no name. */
+static char *prepend_name(struct meta_conn *conn, u64 *ino, char *buf, char *at)
 {
 	sqlite3_stmt *s;
+	char *ret = NULL;
+	size_t len;
+
+	if (conn_stmt(conn, STMT_DENTRY_OF, &s))
+		return NULL;
+	bind_u64(s, 1, *ino);
+	bind_u64(s, 2, 0);
+	if (stmt_step(s) > 0) {
+		len = (size_t)sqlite3_column_bytes(s, 3);
+		if (len && len < (size_t)(at - buf)) {
+			ret = at - len - 1;
+			*ret = '/';
+			memcpy(ret + 1, sqlite3_column_blob(s, 3), len);
+			*ino = column_u64(s, 4);
+		}
+	}
+	stmt_end(s);
+	return ret;
+}
+
+bool conn_path(struct meta_conn *conn, u64 ino, char *buf, size_t size)
+{
+	char *at = buf + size - 1;
+
+	*at = '\0';
+	if (ino == META_ROOT_INO)
+		*--at = '/';
+	for (int i = 0; ino != META_ROOT_INO && i < PATH_DEPTH; i++) {
+		at = prepend_name(conn, &ino, buf, at);
+		if (!at)
+			return false;
+	}
+	if (ino != META_ROOT_INO)
+		return false;
+	memmove(buf, at, strlen(at) + 1);
+	return true;
+}
+
+void conn_name_inode(struct meta_conn *conn, u64 ino, char *buf, size_t size)
+{
+	char path[META_PATH_MAX];
+
+	if (conn_path(conn, ino, path, sizeof(path)))
+		(void)snprintf(buf, size, "%lld (%s)", (long long)ino, path);
+	else
+		(void)snprintf(buf, size, "%lld", (long long)ino);
+}
+
+/* ---- looking ---- */
+
+/* What SQLite has to say, which may be several lines. */
+static void report_tree(struct checker *c, const char *text)
+{
 	char line[512];
+
+	while (*text) {
+		size_t len = strcspn(text, "\n");
+
+		/* *** in database main *** */
+		if (len && strncmp(text, "***", 3) != 0) {
+			(void)snprintf(line, sizeof(line), "meta.db: %.*s",
+				       (int)len, text);
+			report(c, line);
+		}
+		text += len + (text[len] == '\n');
+	}
+}
+
+/* SQLite's own look at its trees. */
+static int check_trees(struct checker *c)
+{
+	sqlite3_stmt *s;
 	int rc;
 	int err;
 
-	rc = sqlite3_prepare_v2(conn->db, "PRAGMA integrity_check", -1, &s,
+	rc = sqlite3_prepare_v2(c->conn->db, "PRAGMA integrity_check", -1, &s,
 				NULL);
 	if (rc != SQLITE_OK)
 		return meta_errno(rc);
 	while ((err = stmt_step(s)) > 0) {
 		const char *text = (const char *)sqlite3_column_text(s, 0);
 
-		if (!text || sqlite3_stricmp(text, "ok") == 0)
-			continue;
-		(void)snprintf(line, sizeof(line), "meta.db: %s", text);
-		report(c, line);
+		if (text && sqlite3_stricmp(text, "ok") != 0)
+			report_tree(c, text);
 	}
 	(void)sqlite3_finalize(s);
 	return err;
 }
 
-static int check_rule(struct meta_conn *conn, size_t rule, struct checker *c)
+/* A line for a row that a rule has found. */
+static void report_row(struct checker *c, const struct meta_rule *rule,
+		       sqlite3_stmt *s)
+{
+	u64 a = column_u64(s, 0);
+	char thing[META_PATH_MAX + 64];
+	char text[128];
+	char line[META_PATH_MAX + 256];
+	int from = rule->subject == SUBJECT_NAME ? 2 : 1;
+
+	(void)snprintf(text, sizeof(text), rule->text,
+		       (long long)column_u64(s, from),
+		       (long long)column_u64(s, from + 1));
+	if (rule->subject == SUBJECT_NONE) {
+		report(c, text);
+		return;
+	}
+	conn_name_inode(c->conn,
+			rule->subject == SUBJECT_NAME ? column_u64(s, 1) : a,
+			thing, sizeof(thing));
+	if (rule->subject == SUBJECT_NAME)
+		(void)snprintf(line, sizeof(line), "name %lld in folder %s%s",
+			       (long long)a, thing, text);
+	else
+		(void)snprintf(line, sizeof(line), "%s %s%s", rule->what, thing,
+			       text);
+	report(c, line);
+}
+
+static int report_rows(struct checker *c, const struct meta_rule *rule,
+		       const char *sql)
 {
 	sqlite3_stmt *s;
-	char line[256];
-	int rc;
 	int err;
+	int rc = sqlite3_prepare_v2(c->conn->db, sql, -1, &s, NULL);
 
-	rc = sqlite3_prepare_v2(conn->db, rules[rule].sql, -1, &s, NULL);
 	if (rc != SQLITE_OK)
 		return meta_errno(rc);
-	while ((err = stmt_step(s)) > 0) {
-		(void)snprintf(line, sizeof(line), rules[rule].text,
-			       (long long)sqlite3_column_int64(s, 0),
-			       (long long)sqlite3_column_int64(s, 1),
-			       (long long)sqlite3_column_int64(s, 2));
-		report(c, line);
-	}
+	while ((err = stmt_step(s)) > 0)
+		report_row(c, rule, s);
 	(void)sqlite3_finalize(s);
 	return err;
 }
@@ -160,17 +184,219 @@ static int note_error(struct checker *c, int err, const char *what)
 long meta_check(struct meta *m, void (*fn)(void *arg, const char *line),
 		void *arg)
 {
-	struct checker c = {.report = fn, .arg = arg};
+	struct checker c = {.m = m, .report = fn, .arg = arg};
 	struct meta_reader *r;
 	int err = meta_reader_get(m, &r);
 
 	if (err)
 		return err;
-	err = note_error(&c, check_trees(&r->conn, &c),
-			 "its pages are damaged");
-	for (size_t i = 0; !err && i < ARRAY_SIZE(rules); i++)
-		err = note_error(&c, check_rule(&r->conn, i, &c),
-				 "a damaged page stops the check of its rows");
+	c.conn = &r->conn;
+	err = note_error(&c, check_trees(&c), "its pages are damaged");
+	for (size_t i = 0; !err && i < meta_nr_rules; i++)
+		err = note_error(
+			&c, report_rows(&c, &meta_rules[i], meta_rules[i].find),
+			"a damaged page stops the check of its rows");
 	meta_reader_put(r);
+	return err ? err : c.faults;
+}
+
+/* How many columns a query gives, or -errno. */
+static int nr_columns(struct meta_conn *conn, const char *sql)
+{
+	sqlite3_stmt *s;
+	int nr;
+	int rc = sqlite3_prepare_v2(conn->db, sql, -1, &s, NULL);
+
+	if (rc != SQLITE_OK)
+		return meta_errno(rc);
+	nr = sqlite3_column_count(s);
+	(void)sqlite3_finalize(s);
+	return nr;
+}
+
+bool meta_is_sound(struct meta *m, void (*fn)(void *arg, const char *line),
+		   void *arg)
+{
+	struct checker c = {.m = m, .report = fn, .arg = arg};
+	int err;
+
+	c.conn = &m->writer;
+	err = note_error(&c, check_trees(&c), "its pages are damaged");
+	for (size_t i = 0; !err && i < meta_nr_rules; i++) {
+		if (nr_columns(c.conn, meta_rules[i].find) >= 0)
+			continue;
+		report(&c, "meta.db: tables are missing");
+		break;
+	}
+	return !err && !c.faults;
+}
+
+/* ---- mending ---- */
+
+/* Run statements whose only parameter, if any, is @arg. */
+static int run_all(struct meta_conn *conn, const char *sql, u64 arg)
+{
+	int err = 0;
+
+	while (!err && sql && *sql) {
+		sqlite3_stmt *s = NULL;
+		int rc = sqlite3_prepare_v2(conn->db, sql, -1, &s, &sql);
+
+		err = meta_errno(rc);
+		if (err || !s)
+			break;
+		if (sqlite3_bind_parameter_count(s))
+			bind_u64(s, 1, arg);
+		err = stmt_run(s);
+		(void)sqlite3_finalize(s);
+	}
+	return err;
+}
+
+/* A statement that gives one number. Return: 1, 0: no row, -errno. */
+static int one_number(struct meta_conn *conn, const char *sql, u64 *ret)
+{
+	sqlite3_stmt *s;
+	int rc = sqlite3_prepare_v2(conn->db, sql, -1, &s, NULL);
+	int err;
+
+	if (rc != SQLITE_OK)
+		return meta_errno(rc);
+	err = stmt_step(s);
+	if (err > 0)
+		*ret = column_u64(s, 0);
+	(void)sqlite3_finalize(s);
+	return err;
+}
+
+#define LOST_FOUND "x'6c6f73742b666f756e64'" /* lost+found */
+
+/* The folder for what has no name any more; made when it is needed. */
+static int lost_found(struct meta_conn *conn, u64 *ret_ino)
+{
+	static const char find[] =
+		"SELECT i.ino FROM dentry d JOIN inode i ON i.ino=d.ino WHERE "
+		"d.parent=1 AND d.name=" LOST_FOUND
+		" AND i.mode&61440=16384 AND i.ino<>1";
+	static const char make[] =
+		"UPDATE dentry SET name=name||CAST('.'||id AS BLOB) WHERE "
+		"parent=1 AND name=" LOST_FOUND ";"
+		"INSERT INTO inode SELECT s.next_ino,16832,r.uid,r.gid,2,0,"
+		"r.mtime,r.mtime,r.ctime,r.ctime,0,0,r.generation FROM super "
+		"s,inode r WHERE r.ino=1;"
+		"INSERT INTO dentry(id,parent,name,ino,type) SELECT "
+		"(SELECT coalesce(max(id),0)+1 FROM dentry),1," LOST_FOUND
+		",next_ino,16384 FROM super;"
+		"UPDATE super SET next_ino=next_ino+1;"
+		"UPDATE inode SET nlink=nlink+1 WHERE ino=1";
+	int found = one_number(conn, find, ret_ino);
+	int err;
+
+	if (found)
+		return found < 0 ? found : 0;
+	err = run_all(conn, make, 0);
+	if (err)
+		return err;
+	found = one_number(conn, find, ret_ino);
+	return found > 0 ? 0 : found ? found : -EUCLEAN;
+}
+
+/* Put what a rule finds into temp.bad. Return: 0 or -errno. */
+static int gather(struct checker *c, const struct meta_rule *rule, u64 *ret_nr)
+{
+	static const char *const zeros[] = {"", ",0,0,0", ",0,0", ",0", ""};
+	int columns = nr_columns(c->conn, rule->find);
+	char *sql;
+	int err;
+
+	if (columns < 0)
+		return columns;
+	if (asprintf(&sql,
+		     "DELETE FROM bad; INSERT INTO bad SELECT *%s FROM "
+		     "(%s)",
+		     zeros[columns], rule->find) < 0)
+		return -ENOMEM;
+	err = run_all(c->conn, sql, 0);
+	free(sql);
+	if (!err)
+		err = one_number(c->conn, "SELECT count(*) FROM bad", ret_nr);
+	return err < 0 ? err : 0;
+}
+
+/* Return: 0 or -errno; *ret_nr: how much was found. */
+static int mend_rule(struct checker *c, const struct meta_rule *rule,
+		     u64 *ret_nr)
+{
+	u64 ino = 0;
+	int err = gather(c, rule, ret_nr);
+
+	if (err || !*ret_nr)
+		return err;
+	err = report_rows(c, rule, "SELECT * FROM bad");
+	if (rule->flags & RULE_LOSES)
+		c->mend->losing += (long)*ret_nr;
+	if (!err && rule->flags & RULE_LOST_FOUND)
+		err = lost_found(c->conn, &ino);
+	if (!err)
+		err = run_all(c->conn, rule->mend, ino);
+	for (u64 left = *ret_nr; !err && rule->flags & RULE_REPEAT && left;) {
+		err = gather(c, rule, &left);
+		if (!err && left)
+			err = run_all(c->conn, rule->mend, ino);
+	}
+	return err;
+}
+
+/* All rules once. Return: how much was found, or -errno. */
+static long mend_round(struct checker *c)
+{
+	long found = 0;
+
+	for (size_t i = 0; i < meta_nr_rules; i++) {
+		u64 nr = 0;
+		int err = meta_rules[i].mend ? mend_rule(c, &meta_rules[i], &nr)
+					     : 0;
+
+		if (err)
+			return err;
+		found += (long)nr;
+	}
+	return found;
+}
+
+/* The commit is to go on from what super says now. */
+static int reload_super(struct meta *m)
+{
+	struct meta_super super;
+	int err = super_load(&m->writer, &super);
+
+	if (err)
+		return err;
+	mutex_lock(&m->lock);
+	m->super = super;
+	mutex_unlock(&m->lock);
+	return 0;
+}
+
+long meta_mend(struct meta *m, struct meta_mend *mend)
+{
+	struct checker c = {
+		.m = m,
+		.conn = &m->writer,
+		.mend = mend,
+		.report = mend->report,
+		.arg = mend->arg,
+	};
+	long found = 1;
+	int err;
+
+	assert(m->in_txn);
+	err = conn_exec(c.conn, "CREATE TEMP TABLE IF NOT EXISTS bad(a,b,c,d)");
+	for (int i = 0; !err && found; i++) {
+		found = i < MEND_ROUNDS ? mend_round(&c) : -EUCLEAN;
+		err = found < 0 ? (int)found : 0;
+	}
+	if (!err)
+		err = reload_super(m);
 	return err ? err : c.faults;
 }

@@ -76,7 +76,7 @@
 	X(EXTENT_WALK_SUMS, "SELECT pgoff,npages,block,flags,sum,data,ino "    \
 			    "FROM extent")                                     \
 	X(EXTENT_COUNT, "SELECT coalesce(sum(npages),0) FROM extent "          \
-			"WHERE ino=?1")                                        \
+			"WHERE ino=?1 AND flags<>8")                           \
 	X(EXTENT_INSERT, "INSERT INTO extent(ino," EXTENT_COLUMNS ") "         \
 			 "VALUES(?1,?2,?3,?4,?5,?6,?7)")                       \
 	X(EXTENT_RESIZE, "UPDATE extent SET npages=?3,sum=?4 "                 \
@@ -140,6 +140,47 @@ void conn_close(struct meta_conn *c);
 /* Run SQL that is not in the list: pragmas and the schema. */
 int conn_exec(struct meta_conn *c, const char *sql);
 int conn_stmt(struct meta_conn *c, enum meta_stmt id, sqlite3_stmt **ret_stmt);
+
+/* ---- super ---- */
+/* Return: -ENODATA: there is none. */
+int super_load(struct meta_conn *c, struct meta_super *ret);
+int super_store(struct meta_conn *c, const struct meta_super *s);
+
+/* ---- for repairs ----
+ *
+ * Context of all: the volume's lock is held.
+ */
+
+/* Make a database without rows. */
+int meta_create_bare(const char *folder, const char *name);
+/* Open one for writing, whatever its super says. */
+int meta_open_bare(const char *folder, const char *name,
+		   struct meta **ret_meta);
+/* Is what is there a database of ours, and of a version that we know? As
+ * meta_open(). */
+int meta_header_check(const char *folder, char *err, size_t errlen);
+/* Can all pages of an open one be read, do its indexes fit its tables, and has
+ * it the tables that it should have? */
+bool meta_is_sound(struct meta *m, void (*report)(void *arg, const char *line),
+		   void *arg);
+/* Fill @m, which is bare and in a transaction, with what can be read of the
+ * database at @path (meta_salvage.c). Extents that are missing are to be made
+ * good by meta_salvage_fill(). */
+struct meta_salvage;
+int meta_salvage(struct meta *m, const char *path,
+		 void (*note)(void *arg, const char *line), void *arg,
+		 struct meta_salvage **ret);
+/* Where extents may be missing, holes become lost extents. *ret_pages: of how
+ * many pages. Context: inodes and extents have been mended. */
+int meta_salvage_fill(struct meta_salvage *sv, u64 *ret_pages);
+void meta_salvage_free(struct meta_salvage *sv);
+
+/* ---- names for people ---- */
+#define META_PATH_MAX 1100
+/* A path of @ino. Return: is there one that fits? */
+bool conn_path(struct meta_conn *conn, u64 ino, char *buf, size_t size);
+/* "INO (PATH)", or "INO" alone. */
+void conn_name_inode(struct meta_conn *conn, u64 ino, char *buf, size_t size);
 
 /* ---- statements ---- */
 static inline void bind_u64(sqlite3_stmt *s, int i, u64 v)

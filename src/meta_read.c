@@ -247,9 +247,11 @@ int extent_from_row(sqlite3_stmt *s, bool sums, struct extent_row *ret)
 	if (!npages || npages > UINT32_MAX || pgoff > PGOFF_MAX ||
 	    npages > PGOFF_MAX + 1 - pgoff || block > PGOFF_MAX)
 		return -EUCLEAN;
-	if (ret->flags & META_EXTENT_INLINE ? npages != 1 || block : !block)
+	if (extent_has_blocks(ret->flags) ? !block : block)
 		return -EUCLEAN;
-	if (ret->flags & META_EXTENT_UNWRITTEN)
+	if (ret->flags & META_EXTENT_INLINE && npages != 1)
+		return -EUCLEAN;
+	if (!extent_has_sums(ret->flags))
 		return 0;
 	if (npages > META_EXTENT_MAX)
 		return -EUCLEAN;
@@ -316,6 +318,10 @@ static void map_row(sqlite3_stmt *s, const struct extent_row *row, u64 pgoff,
 	for (u64 i = first; i < end; i++) {
 		struct meta_page *p = &map[i - pgoff];
 
+		if (row->flags & META_EXTENT_LOST) {
+			p->kind = META_PAGE_LOST;
+			continue;
+		}
 		if (row->flags & META_EXTENT_INLINE) {
 			p->kind = META_PAGE_INLINE;
 			p->err = extent_inline_from_row(s, row,

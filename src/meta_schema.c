@@ -17,7 +17,7 @@
 #define APPLICATION_ID 0x666f6c69
 
 /* Incompatible and read-only compatible features that this version knows. */
-#define INCOMPAT_KNOWN 0ull
+#define INCOMPAT_KNOWN META_INCOMPAT_LOST
 #define RO_COMPAT_KNOWN 0ull
 
 /* Page caches: the writer's holds the pages that a commit touches, a reader's
@@ -219,21 +219,27 @@ int stmt_run(sqlite3_stmt *s)
 
 /* ---- paths ---- */
 
-int meta_path(const char *folder, char **ret_path)
+/* The canonical path of @name in @folder, as SQLite will name it. */
+static int path_of(const char *folder, const char *name, char **ret_path)
 {
 	char *real = realpath(folder, NULL);
 	int n;
 
 	if (!real)
 		return -errno;
-	n = asprintf(ret_path, "%s/meta.db", strcmp(real, "/") ? real : "");
+	n = asprintf(ret_path, "%s/%s", strcmp(real, "/") ? real : "", name);
 	free(real);
 	return n < 0 ? -ENOMEM : 0;
 }
 
+int meta_path(const char *folder, char **ret_path)
+{
+	return path_of(folder, "meta.db", ret_path);
+}
+
 /* ---- super ---- */
 
-static int super_load(struct meta_conn *c, struct meta_super *ret)
+int super_load(struct meta_conn *c, struct meta_super *ret)
 {
 	struct meta_super s;
 	sqlite3_stmt *stmt;
@@ -262,7 +268,7 @@ static int super_load(struct meta_conn *c, struct meta_super *ret)
 	return 0;
 }
 
-static int super_store(struct meta_conn *c, const struct meta_super *s)
+int super_store(struct meta_conn *c, const struct meta_super *s)
 {
 	sqlite3_stmt *stmt;
 	int err = conn_stmt(c, STMT_SUPER_PUT, &stmt);
@@ -315,7 +321,8 @@ static int put_root(struct meta_conn *c, const struct meta_super *super)
 	return stmt_run(stmt);
 }
 
-/* The schema, and super last, each durable before the next. */
+/* The schema, and super last, each durable before the next. @super may be NULL:
+ * no rows then. */
 static int create_in(struct meta_conn *c, const struct meta_super *super)
 {
 	char ids[128];
@@ -330,17 +337,18 @@ static int create_in(struct meta_conn *c, const struct meta_super *super)
 	(void)snprintf(ids, sizeof(ids),
 		       "PRAGMA page_size=%d; PRAGMA synchronous=FULL; "
 		       "PRAGMA application_id=%d; PRAGMA user_version=%u;",
-		       VFS_PAGE_SIZE, APPLICATION_ID, super->version);
+		       VFS_PAGE_SIZE, APPLICATION_ID,
+		       super ? super->version : META_VERSION);
 	err = conn_exec(c, ids);
 	if (!err)
 		err = conn_exec(c, "BEGIN");
 	if (!err)
 		err = conn_exec(c, schema);
-	if (!err)
+	if (!err && super)
 		err = put_root(c, super);
 	if (!err)
 		err = conn_exec(c, "COMMIT");
-	if (!err)
+	if (!err && super)
 		err = super_store(c, super);
 	if (!err)
 		err = conn_exec(c, "PRAGMA journal_mode=WAL");
@@ -590,6 +598,72 @@ int meta_close(struct meta *m)
 					NULL);
 	meta_free(m);
 	return err;
+}
+
+/* ---- repair ---- */
+
+int meta_create_bare(const char *folder, const char *name)
+{
+	char *path;
+	int err = path_of(folder, name, &path);
+
+	if (err)
+		return err;
+	err = create_at(path, NULL);
+	free(path);
+	return err;
+}
+
+int meta_header_check(const char *folder, char *err, size_t errlen)
+{
+	char *path;
+	int code = meta_path(folder, &path);
+
+	if (code)
+		return complain_open(code, err, errlen);
+	code = check_file(path, err, errlen);
+	free(path);
+	return code;
+}
+
+static int open_bare(struct meta *m)
+{
+	int err = conn_open(&m->writer, m->path, SQLITE_OPEN_READWRITE,
+			    WRITER_CACHE_KIB);
+
+	if (!err)
+		err = conn_exec(&m->writer, "PRAGMA journal_mode=WAL");
+	if (!err)
+		err = meta_errno(vfs_sync_wal(m->writer.db));
+	if (err)
+		return err;
+	(void)sqlite3_wal_hook(m->writer.db, note_wal_frames, m);
+	/* What it says is a matter of the repair. */
+	(void)super_load(&m->writer, &m->super);
+	return 0;
+}
+
+int meta_open_bare(const char *folder, const char *name, struct meta **ret_meta)
+{
+	struct meta *m = calloc(1, sizeof(*m));
+	int err;
+
+	if (!m)
+		return -ENOMEM;
+	mutex_init(&m->lock, LOCK_CONN, "meta");
+	waitq_init(&m->reader_freed);
+	list_init(&m->idle);
+	err = path_of(folder, name, &m->path);
+	if (!err)
+		err = vfs_db_new(m->path, false, &m->vfs);
+	if (!err)
+		err = open_bare(m);
+	if (err) {
+		meta_free(m);
+		return err;
+	}
+	*ret_meta = m;
+	return 0;
 }
 
 /* ---- readers ---- */

@@ -382,6 +382,8 @@ struct freed {
 static int report_freed(struct meta *m, const struct freed *f, u32 flags,
 			u64 block, u64 nr)
 {
+	if (flags & META_EXTENT_LOST)
+		return 0;
 	m->extent_growth -= (s64)nr;
 	if (flags & META_EXTENT_INLINE)
 		return 0;
@@ -436,9 +438,9 @@ static int insert_part(struct meta *m, u64 ino, const struct extent_row *row,
 	bind_u64(s, 1, ino);
 	bind_u64(s, 2, pgoff);
 	bind_u64(s, 3, npages);
-	bind_u64(s, 4, row->block + skip);
+	bind_u64(s, 4, row->block ? row->block + skip : 0);
 	bind_u64(s, 5, row->flags);
-	if (!(row->flags & META_EXTENT_UNWRITTEN))
+	if (extent_has_sums(row->flags))
 		bind_sums(s, 6, row->sums + skip, npages, le);
 	return txn_run(m, s);
 }
@@ -456,7 +458,7 @@ static int resize_row(struct meta *m, u64 ino, const struct extent_row *row,
 	bind_u64(s, 1, ino);
 	bind_u64(s, 2, row->pgoff);
 	bind_u64(s, 3, npages);
-	if (!(row->flags & META_EXTENT_UNWRITTEN))
+	if (extent_has_sums(row->flags))
 		bind_sums(s, 4, row->sums, npages, le);
 	return txn_run(m, s);
 }
@@ -688,4 +690,18 @@ int meta_extent_put_inline(struct meta *m, u64 ino, u64 pgoff, const void *data,
 	bind_blob(s, 7, page, len);
 	m->extent_growth++;
 	return txn_run(m, s);
+}
+
+int meta_extent_put_lost(struct meta *m, u64 ino, u64 pgoff, u64 nr,
+			 meta_freed_fn fn, void *arg)
+{
+	struct extent_row row = {.flags = META_EXTENT_LOST};
+	int err = meta_extent_punch(m, ino, pgoff, pgoff + nr - 1, fn, arg);
+
+	for (u64 n; !err && nr; pgoff += n, nr -= n) {
+		n = min(nr, (u64)UINT32_MAX);
+		row.pgoff = pgoff;
+		err = insert_part(m, ino, &row, pgoff, (u32)n);
+	}
+	return err;
 }

@@ -414,7 +414,8 @@ int volume_lock_note(struct volume *v, const char *mountpoint)
 /* A folder without meta.db is not ours: nothing is made there. */
 static int check_db(const struct volume *v, char *err, size_t errlen)
 {
-	if (faccessat(v->dirfd, "meta.db", F_OK, 0) == 0)
+	if (faccessat(v->dirfd, "meta.db", F_OK, 0) == 0 ||
+	    faccessat(v->dirfd, VOLUME_REPAIRED, F_OK, 0) == 0)
 		return 0;
 	if (errno != ENOENT)
 		return complain(err, errlen, -errno, "%s", strerror(errno));
@@ -526,22 +527,6 @@ static int open_folder(struct volume *v, const struct volume_options *opt,
 	return check_host(v->dirfd, opt, err, errlen);
 }
 
-static int open_files(struct volume *v, const struct volume_options *opt,
-		      char *err, size_t errlen)
-{
-	int code = open_folder(v, opt, err, errlen);
-
-	if (!code)
-		code = check_db(v, err, errlen);
-	if (!code)
-		code = take_lock(v, opt, err, errlen);
-	if (!code)
-		code = meta_open(v->path, v->readonly, &v->meta, err, errlen);
-	if (!code)
-		code = open_data(v, opt, err, errlen);
-	return code;
-}
-
 static struct volume *volume_new(const char *path,
 				 const struct volume_options *opt)
 {
@@ -581,8 +566,8 @@ int volume_lock_folder(const char *path, struct volume **ret_volume, char *err,
 	return 0;
 }
 
-int volume_open_files(const char *path, const struct volume_options *opt,
-		      struct volume **ret_volume, char *err, size_t errlen)
+int volume_open_locked(const char *path, const struct volume_options *opt,
+		       struct volume **ret_volume, char *err, size_t errlen)
 {
 	struct volume *v = volume_new(path, opt);
 	int code;
@@ -590,7 +575,32 @@ int volume_open_files(const char *path, const struct volume_options *opt,
 	(void)complain(err, errlen, 0, "%s", "");
 	if (!v)
 		return complain(err, errlen, -ENOMEM, "%s", strerror(ENOMEM));
-	code = open_files(v, opt, err, errlen);
+	code = open_folder(v, opt, err, errlen);
+	if (!code)
+		code = check_db(v, err, errlen);
+	if (!code)
+		code = take_lock(v, opt, err, errlen);
+	if (code) {
+		volume_free(v);
+		return code;
+	}
+	*ret_volume = v;
+	return 0;
+}
+
+int volume_open_files(const char *path, const struct volume_options *opt,
+		      struct volume **ret_volume, char *err, size_t errlen)
+{
+	struct volume *v;
+	int code = volume_open_locked(path, opt, &v, err, errlen);
+
+	if (code)
+		return code;
+	code = volume_finish_repair(v, err, errlen);
+	if (!code)
+		code = meta_open(v->path, v->readonly, &v->meta, err, errlen);
+	if (!code)
+		code = open_data(v, opt, err, errlen);
 	if (code) {
 		(void)meta_close(v->meta);
 		volume_free(v);
@@ -727,7 +737,7 @@ static int map_extent(void *arg, u64 ino, const struct extent_row *row)
 	u64 end;
 	int err;
 
-	if (row->flags & META_EXTENT_INLINE)
+	if (!extent_has_blocks(row->flags))
 		return 0;
 	if (__builtin_add_overflow(row->block, row->npages, &end))
 		return -EUCLEAN;
@@ -804,18 +814,24 @@ static int key_of_db(const struct volume *v, struct freemap_key *key)
 	return 0;
 }
 
+int volume_load_freemap(struct volume *v, struct blocks *b)
+{
+	struct freemap_key key = freemap_key(v);
+	int err = key_of_db(v, &key);
+
+	return err ? err
+		   : freemap_load(v->dirfd, &key, v->data_blocks, v->max_blocks,
+				  b);
+}
+
 /* From what was saved, or from the extents. */
 static int make_map(struct volume *v, const struct volume_options *opt,
 		    char *err, size_t errlen)
 {
-	struct freemap_key key = freemap_key(v);
 	int code = new_map(v, opt);
 
 	if (!code)
-		code = key_of_db(v, &key);
-	if (!code)
-		code = freemap_load(v->dirfd, &key, v->data_blocks,
-				    v->max_blocks, v->blocks);
+		code = volume_load_freemap(v, v->blocks);
 	v->map_loaded = !code;
 	return code ? build_map(v, opt, err, errlen) : 0;
 }
@@ -1005,6 +1021,9 @@ static u32 read_mapped(struct volume *v, const struct meta_page *map, u32 nr,
 		errs[0] = map->err;
 		if (map->err)
 			count(&v->count.checksum_errors, 1);
+		return 1;
+	case META_PAGE_LOST:
+		errs[0] = -EIO;
 		return 1;
 	case META_PAGE_BLOCK:
 		break;

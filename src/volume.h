@@ -153,11 +153,28 @@ u64 volume_sum(const void *page);
  * could not be checked. */
 struct volume_check_options {
 	bool data;
-	void (*report)(void *arg, const char *line);
+	bool discard; /* repair: what is lost becomes holes */
+	bool preen;   /* repair: only if nothing is lost by it */
+	void (*report)(void *arg, const char *line); /* a fault */
+	/* Something that is no fault; this and the following may be NULL. */
+	void (*note)(void *arg, const char *line);
 	void (*progress)(void *arg, u64 done, u64 total);
 	void *arg;
 };
 long volume_check(const char *path, const struct volume_check_options *opt,
 		  char *err, size_t errlen);
+
+/*
+ * Mend what can be mended. Killed at any moment, it leaves the volume as it was
+ * or repaired. What is reported has been mended but for @left faults (all of
+ * them when it ends with an error). A meta.db that SQLite cannot read is made
+ * anew from what is left of it, and kept as meta.db.damaged.
+ */
+struct volume_repair_result {
+	long faults;
+	long left;
+};
+int volume_repair(const char *path, const struct volume_check_options *opt,
+		  struct volume_repair_result *ret, char *err, size_t errlen);
 
 #endif

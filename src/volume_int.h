@@ -13,6 +13,19 @@
 int volume_open_files(const char *path, const struct volume_options *opt,
 		      struct volume **ret_volume, char *err, size_t errlen);
 
+/* The first half of that: its folder and its lock. */
+int volume_open_locked(const char *path, const struct volume_options *opt,
+		       struct volume **ret_volume, char *err, size_t errlen);
+
+/* A new meta.db that is to take the place of the damaged one. */
+#define VOLUME_REPAIRED "meta.db.repaired"
+/* A repair was cut off when its new meta.db was whole: put that into place. */
+int volume_finish_repair(struct volume *v, char *err, size_t errlen);
+
+/* Mark in @b, which is new, what the saved block map has, if it is that of
+ * the last commit. See freemap_load(). */
+int volume_load_freemap(struct volume *v, struct blocks *b);
+
 /* Lock a folder that has no meta.db yet, and open nothing in it. */
 int volume_lock_folder(const char *path, struct volume **ret_volume, char *err,
 		       size_t errlen);

@@ -1159,7 +1159,7 @@ static const char tree[] =
 	"UPDATE super SET next_ino=10;"
 	"INSERT INTO inode SELECT 2,16877,0,0,2,0,0,0,0,0,0,0,0;"
 	"INSERT INTO inode SELECT 3,33188,0,0,2,0,0,0,0,0,0,0,0;"
-	"INSERT INTO inode SELECT 4,41471,0,0,1,0,0,0,0,0,0,0,0;"
+	"INSERT INTO inode SELECT 4,41471,0,0,1,1,0,0,0,0,0,0,0;"
 	"INSERT INTO inode SELECT 5,33188,0,0,0,0,0,0,0,0,0,0,0;"
 	"UPDATE inode SET nlink=3 WHERE ino=1;"
 	"INSERT INTO dentry VALUES(1,1,x'61',2,16384);"
@@ -1179,46 +1179,75 @@ static const struct {
 	{"", ""},
 	{"DELETE FROM inode WHERE ino=1", "there is no root folder\n"},
 	{"UPDATE super SET next_ino=5", "inode 5: its number was not given"},
-	{"UPDATE inode SET size=-1 WHERE ino=3", "inode 3: impossible"},
+	{"UPDATE inode SET size=-1 WHERE ino=3", "inode 3 (/b): impossible"},
 	{"UPDATE inode SET mode=7 WHERE ino=5", "inode 5: impossible"},
 	{"DELETE FROM orphan", "inode 5: no name and no orphan\n"},
 	{"UPDATE inode SET nlink=1 WHERE ino=3",
-	 "inode 3: 1 links counted, 2 names\n"},
+	 "inode 3 (/b): 1 links counted, 2 names\n"},
 	{"UPDATE inode SET nlink=2 WHERE ino=1",
-	 "folder 1: 2 links counted, 3 expected\n"},
+	 "folder 1 (/): 2 links counted, 3 expected\n"},
 	{"INSERT INTO dentry VALUES(9,1,x'66',2,16384)",
-	 "folder 2: has 2 names\n"},
+	 "folder 2 (/a): has 2 names\n"},
 	{"INSERT INTO dentry VALUES(9,2,x'66',1,16384)",
-	 "folder 1: has 1 names\n"},
+	 "folder 1 (/): has 1 names\n"},
 	{"UPDATE dentry SET parent=2 WHERE id=1",
 	 "folder 2: cannot be reached from the root\n"},
 	{"UPDATE dentry SET ino=8 WHERE id=3",
-	 "name 3 in folder 2: its inode 8 does not exist\n"},
+	 "name 3 in folder 2 (/a): its inode 8 does not exist\n"},
 	{"UPDATE dentry SET parent=3 WHERE id=4",
-	 "name 4: its folder 3 does not exist or is none\n"},
+	 "name 4 in folder 3 (/b): its folder does not exist or is none\n"},
 	{"UPDATE dentry SET type=40960 WHERE id=3",
-	 "name 3: its type is not that of inode 3\n"},
+	 "name 3 in folder 2 (/a): its type is not that of inode 3\n"},
 	{"UPDATE dentry SET name=x'612f62' WHERE id=3",
-	 "name 3: not a possible name\n"},
+	 "name 3 in folder 2 (/a): not a possible name\n"},
 	{"UPDATE dentry SET name=x'2e2e' WHERE id=3",
-	 "name 3: not a possible name\n"},
+	 "name 3 in folder 2 (/a): not a possible name\n"},
 	{"UPDATE dentry SET name=x'' WHERE id=3",
-	 "name 3: not a possible name\n"},
-	{"INSERT INTO orphan VALUES(3)", "orphan 3: has links"},
-	{"INSERT INTO symlink VALUES(3,x'00')", "symlink 3: is no symbolic"},
-	{"DELETE FROM symlink", "symbolic link 4: has no target\n"},
+	 "name 3 in folder 2 (/a): not a possible name\n"},
+	{"INSERT INTO orphan VALUES(3)", "orphan 3 (/b): has links"},
+	{"INSERT INTO symlink VALUES(3,x'00')",
+	 "symlink 3 (/b): is no symbolic"},
+	{"DELETE FROM symlink", "symbolic link 4 (/a/d): has no target\n"},
 	{"INSERT INTO xattr VALUES(8,x'00',x'00')", "attribute of inode 8"},
-	{"UPDATE extent SET ino=2 WHERE ino=5", "extent of inode 2, which"},
+	{"UPDATE extent SET ino=2 WHERE ino=5",
+	 "extent of inode 2 (/a), which"},
 	{"UPDATE extent SET npages=3,sum=zeroblob(24) WHERE ino=3 AND pgoff=0",
-	 "extent of inode 3 at page 2: overlaps"},
-	{"UPDATE extent SET flags=8 WHERE pgoff=2",
-	 "extent of inode 3 at page 2: makes no sense\n"},
+	 "extent of inode 3 (/b) at page 2: overlaps"},
+	{"UPDATE extent SET flags=16 WHERE pgoff=2",
+	 "extent of inode 3 (/b) at page 2: makes no sense\n"},
 	{"UPDATE extent SET sum=x'00' WHERE ino=3 AND pgoff=0",
-	 "extent of inode 3 at page 0: makes no sense\n"},
+	 "extent of inode 3 (/b) at page 0: makes no sense\n"},
 	{"UPDATE extent SET data=NULL WHERE ino=5",
 	 "extent of inode 5 at page 0: makes no sense\n"},
 	{"UPDATE extent SET block=0 WHERE ino=3 AND pgoff=0",
-	 "extent of inode 3 at page 0: makes no sense\n"},
+	 "extent of inode 3 (/b) at page 0: makes no sense\n"},
+	{"UPDATE extent SET npages='x' WHERE ino=3 AND pgoff=0",
+	 "extent of inode 3 (/b) at page 0: makes no sense\n"},
+	{"UPDATE inode SET size=2 WHERE ino=4",
+	 "symbolic link 4 (/a/d): 2 bytes counted, its target has 1\n"},
+	{"UPDATE inode SET uid=-1 WHERE ino=3",
+	 "inode 3 (/b): impossible attributes\n"},
+	{"UPDATE inode SET mtime='then' WHERE ino=3",
+	 "inode 3 (/b): a column is no number\n"},
+	{"UPDATE inode SET ino=-3 WHERE ino=3", "inode -3: impossible number"},
+	{"DELETE FROM inode WHERE ino=2",
+	 "inode 2 (/a): its row is lost, but not what belongs to it\n"},
+	{"UPDATE dentry SET id=0 WHERE id=3",
+	 "name 0 in folder 2 (/a): impossible cookie\n"},
+	{"UPDATE dentry SET name='c' WHERE id=3",
+	 "name 3 in folder 2 (/a): not a possible name\n"},
+	{"INSERT INTO xattr VALUES(3,x'00',x'00')",
+	 "attribute of inode 3 (/b): makes no sense\n"},
+	{"INSERT INTO dentry VALUES(9,1,x'6c6f73742b666f756e64',3,32768);"
+	 "UPDATE inode SET nlink=3 WHERE ino=3; DELETE FROM orphan",
+	 "inode 5: no name and no orphan\n"},
+	/* two folders that are in each other, and one below */
+	{"INSERT INTO inode SELECT 6,16877,0,0,4,0,0,0,0,0,0,0,0;"
+	 "INSERT INTO inode SELECT 7,16877,0,0,2,0,0,0,0,0,0,0,0;"
+	 "INSERT INTO dentry VALUES(7,6,x'62',7,16384);"
+	 "INSERT INTO dentry VALUES(8,2,x'61',6,16384);"
+	 "UPDATE dentry SET parent=6 WHERE id=1",
+	 "folder 6: cannot be reached from the root\n"},
 };
 
 START_TEST(check_finds_what_does_not_fit_together)
@@ -1234,6 +1263,33 @@ START_TEST(check_finds_what_does_not_fit_together)
 	else
 		ck_assert_msg(strstr(lines, wrongs[_i].says), "%s: %s",
 			      wrongs[_i].sql, lines);
+	ck_assert_int_eq(meta_close(m), 0);
+}
+END_TEST
+
+/* All but what takes the data file to decide. */
+START_TEST(what_does_not_fit_together_is_mended)
+{
+	struct meta *m = open_meta();
+	char lines[4096] = "";
+	struct meta_mend mend = {.report = print_fault, .arg = lines};
+	const char *left;
+	long nr;
+
+	ck_assert_int_eq(conn_exec(&m->writer, tree), 0);
+	ck_assert_int_eq(conn_exec(&m->writer, wrongs[_i].sql), 0);
+	begin(m);
+	nr = meta_mend(m, &mend);
+	ck_assert_int_eq(meta_commit(m, 0, true), 0);
+	left = faults(m);
+	if (strstr(wrongs[_i].says, "overlaps")) {
+		ck_assert_ptr_nonnull(strstr(left, "overlaps"));
+	} else {
+		ck_assert_msg(nr > 0 || !*wrongs[_i].says, "%ld", nr);
+		ck_assert_msg(!strcmp(left, ""), "%s: %s", wrongs[_i].sql,
+			      left);
+		ck_assert_ptr_nonnull(strstr(lines, wrongs[_i].says));
+	}
 	ck_assert_int_eq(meta_close(m), 0);
 }
 END_TEST
@@ -1503,6 +1559,8 @@ static void add_damage(TCase *tc)
 		0, (int)ARRAY_SIZE(headers));
 	tcase_add_loop_test(tc, a_super_that_asks_for_more_is_refused, 0,
 			    (int)ARRAY_SIZE(supers));
+	tcase_add_loop_test(tc, what_does_not_fit_together_is_mended, 0,
+			    ARRAY_SIZE(wrongs));
 	tcase_add_loop_test(tc, check_finds_what_does_not_fit_together, 0,
 			    (int)ARRAY_SIZE(wrongs));
 }
