@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -14,10 +15,16 @@
 struct check {
 	const char *path;
 	bool json;
+	bool repair, discard, preen;
 	bool progress;
 	int percent; /* shown last; -1: nothing is on the line */
 	long nr;     /* faults reported */
 	struct strbuf out;
+};
+
+struct result {
+	long faults;
+	long left; /* not mended */
 };
 
 /* ---- progress ---- */
@@ -67,60 +74,112 @@ static void report(void *arg, const char *line)
 	strbuf_release(&escaped);
 }
 
-static int print_json(struct check *c, long faults)
+/* What is known already and no fault. */
+static void note(void *arg, const char *line)
+{
+	struct strbuf escaped = STRBUF_INIT;
+	struct check *c = arg;
+
+	if (c->json)
+		return;
+	strbuf_add_path(&escaped, line);
+	clear_progress(c);
+	(void)printf("%s: note: %s\n", c->path, escaped.buf ? escaped.buf : "");
+	strbuf_release(&escaped);
+}
+
+static int print_json(struct check *c, const struct result *r)
 {
 	struct strbuf sb = STRBUF_INIT;
 
 	strbuf_addch(&sb, '{');
 	json_add_string(&sb, "volume", c->path);
-	strbuf_printf(&sb, ", \"faults\": %ld, \"reports\": [%s]}\n", faults,
-		      c->out.buf ? c->out.buf : "");
+	strbuf_printf(&sb,
+		      ", \"faults\": %ld, \"left\": %ld, \"reports\": "
+		      "[%s]}\n",
+		      r->faults, r->left, c->out.buf ? c->out.buf : "");
 	sb.failed |= c->out.failed;
 	strbuf_release(&c->out);
 	return print_out(&sb);
 }
 
-/* Return: an exit status of folioctl. */
-static int check(struct check *c, bool data)
+static const char *plural(long nr)
+{
+	return nr == 1 ? "" : "s";
+}
+
+static int print_result(const struct check *c, const struct result *r)
+{
+	if (!r->faults)
+		(void)printf("%s: clean\n", c->path);
+	else if (r->left == r->faults)
+		(void)printf("%s: %ld fault%s\n", c->path, r->faults,
+			     plural(r->faults));
+	else
+		(void)printf("%s: %ld fault%s, %ld left\n", c->path, r->faults,
+			     plural(r->faults), r->left);
+	return flush_out();
+}
+
+/* Return: 0 or -errno. */
+static int look(struct check *c, const struct volume_check_options *opt,
+		struct result *ret, char *err, size_t errlen)
+{
+	struct volume_repair_result repaired = {0};
+	long nr;
+
+	if (c->repair) {
+		nr = volume_repair(c->path, opt, &repaired, err, errlen);
+		*ret = (struct result){repaired.faults, repaired.left};
+		return (int)nr;
+	}
+	nr = volume_check(c->path, opt, err, errlen);
+	if (nr < 0)
+		return (int)nr;
+	*ret = (struct result){nr, nr};
+	return 0;
+}
+
+/* Return: an exit status of folioctl; what was found is in *ret. */
+static int check(struct check *c, bool data, struct result *ret)
 {
 	struct volume_check_options opt = {
 		.data = data,
+		.discard = c->discard,
+		.preen = c->preen,
 		.report = report,
+		.note = note,
 		.progress = show_progress,
 		.arg = c,
 	};
 	char err[512] = "";
 	int status;
-	long faults;
 
+	*ret = (struct result){0};
+	c->nr = 0;
 	c->percent = -1;
-	faults = volume_check(c->path, &opt, err, sizeof(err));
+	status = look(c, &opt, ret, err, sizeof(err));
 	clear_progress(c);
-	if (faults < 0) {
+	if (status < 0) {
 		strbuf_release(&c->out);
+		(void)flush_out();
 		return complain("%s: %s", c->path, err);
 	}
-	if (c->json) {
-		status = print_json(c, faults);
-	} else {
-		if (faults)
-			(void)printf("%s: %ld fault%s\n", c->path, faults,
-				     faults == 1 ? "" : "s");
-		else
-			(void)printf("%s: clean\n", c->path);
-		status = flush_out();
-	}
-	return status == EXIT_OK && faults ? EXIT_FAULTS : status;
+	status = c->json ? print_json(c, ret) : print_result(c, ret);
+	return status == EXIT_OK && ret->left ? EXIT_FAULTS : status;
 }
 
 static int run_check(const struct command *cmd, int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{"no-data", no_argument, NULL, 'n'},
+		{"repair", no_argument, NULL, 'r'},
+		{"discard", no_argument, NULL, 'd'},
 		{"json", no_argument, NULL, 'j'},
 		{NULL, 0, NULL, 0},
 	};
 	struct check c = {.progress = isatty(STDERR_FILENO)};
+	struct result result;
 	bool data = true;
 	int status = EXIT_OK;
 	int o;
@@ -129,27 +188,32 @@ static int run_check(const struct command *cmd, int argc, char **argv)
 	       -1) {
 		if (o == COMMAND_DONE)
 			return status;
-		if (o == 'n')
-			data = false;
-		else
-			c.json = true;
+		data &= o != 'n';
+		c.repair |= o == 'r';
+		c.discard |= o == 'd';
+		c.json |= o == 'j';
 	}
 	if (optind + 1 != argc)
 		return complain_usage(cmd, optind == argc
 						   ? "a volume is wanted"
 						   : "one volume is wanted");
+	if (c.discard && !c.repair)
+		return complain_usage(cmd, "--discard goes with --repair");
 	c.path = argv[optind];
-	return check(&c, data);
+	return check(&c, data, &result);
 }
 
 const struct command command_check = {
 	.name = "check",
-	.args = "[--no-data] [--json] VOLUME",
-	.summary = "verify structure and checksums",
+	.args = "[--no-data] [--repair [--discard]] [--json] VOLUME",
+	.summary = "verify structure and checksums, and mend them",
 	.options = "  --no-data  structure alone: files are not read\n"
+		   "  --repair   mend what can be mended\n"
+		   "  --discard  with --repair: content that is lost reads as "
+		   "zeros, not as an error\n"
 		   "  --json     the result as JSON\n\n"
-		   "Exit status: 0 no faults, 4 faults, 1 it could not be "
-		   "checked.\n",
+		   "Exit status: 0 no faults, or all mended; 4 faults are "
+		   "left; 1 it could not\nbe checked.\n",
 	.run = run_check,
 };
 
@@ -158,36 +222,45 @@ const struct command command_check = {
 /* Source: fsck(8). */
 enum fsck_status {
 	FSCK_OK = 0,
+	FSCK_CORRECTED = 1,
 	FSCK_UNCORRECTED = 4,
 	FSCK_OPERATIONAL = 8,
 	FSCK_USAGE = 16,
+	FSCK_CANCELED = 32,
 };
 
 static const char fsck_usage[] =
-	"usage: fsck.foliofs [-afnpvyV] [-C[FD]] VOLUME\n\n"
-	"  -a, -p  at boot: structure alone, unless -f is given\n"
+	"usage: fsck.foliofs [-afnpryvV] [-C[FD]] VOLUME\n\n"
+	"  -a, -p  at boot: structure alone, unless -f is given, and mend what "
+	"can be\n          mended without losing anything\n"
+	"  -y      mend all that can be mended\n"
+	"  -n      mend nothing\n"
+	"  -r      ask before mending; so it is without any of these, if there "
+	"is a\n          terminal\n"
 	"  -f      verify every checksum with -a and -p too\n"
-	"  -n, -y  accepted: nothing is ever repaired or asked\n"
 	"  -C      show progress\n"
 	"  -V      the version\n\n"
-	"A volume needs no repair after a crash. Exit status as fsck(8): 0, 4 "
-	"faults,\n8 could not be checked, 16 wrong usage.\n";
-
-static int fsck_status(int status)
-{
-	if (status == EXIT_OK)
-		return FSCK_OK;
-	return status == EXIT_FAULTS ? FSCK_UNCORRECTED : FSCK_OPERATIONAL;
-}
+	"A volume needs no repair after a crash. Exit status as fsck(8): 0, 1 "
+	"mended,\n4 faults are left, 8 could not be checked, 16 wrong usage, "
+	"32 cancelled.\n";
 
 struct fsck {
 	struct check check;
-	bool preen, force;
+	bool preen, force, yes, no, ask;
 };
+
+static int fsck_status(int status, const struct result *r)
+{
+	if (status == EXIT_OK)
+		return r->faults ? FSCK_CORRECTED : FSCK_OK;
+	return status == EXIT_FAULTS ? FSCK_UNCORRECTED : FSCK_OPERATIONAL;
+}
 
 /* Return: whether there is more to do; else *ret_status. */
 static bool fsck_option(struct fsck *f, int c, int *ret_status)
 {
+	static const struct result none;
+
 	switch (c) {
 	case 'a':
 	case 'p':
@@ -196,27 +269,69 @@ static bool fsck_option(struct fsck *f, int c, int *ret_status)
 	case 'f':
 		f->force = true;
 		return true;
+	case 'y':
+		f->yes = true;
+		return true;
+	case 'n':
+		f->no = true;
+		return true;
+	case 'r':
+		f->ask = true;
+		return true;
 	case 'C':
 		f->check.progress = true;
 		return true;
-	case 'n':
-	case 'y':
 	case 'v':
 	case 'T':
 		return true;
 	case 'V':
 		(void)printf("fsck.foliofs (foliofs) %s\n", PACKAGE_VERSION);
-		*ret_status = fsck_status(flush_out());
+		*ret_status = fsck_status(flush_out(), &none);
 		return false;
 	case 'h':
 		(void)fputs(fsck_usage, stdout);
-		*ret_status = fsck_status(flush_out());
+		*ret_status = fsck_status(flush_out(), &none);
 		return false;
 	default:
 		(void)fputs(fsck_usage, stderr);
 		*ret_status = FSCK_USAGE;
 		return false;
 	}
+}
+
+/* A repair may be killed at any moment. */
+static void cancel(int sig)
+{
+	(void)sig;
+	_exit(FSCK_CANCELED);
+}
+
+static bool answered_yes(const char *path)
+{
+	char line[16];
+
+	(void)printf("%s: mend it? [y/N] ", path);
+	(void)fflush(stdout);
+	return fgets(line, sizeof(line), stdin) &&
+	       (*line == 'y' || *line == 'Y');
+}
+
+static int run_fsck(struct fsck *f)
+{
+	bool data = !f->preen || f->force;
+	bool ask = !f->no && !f->yes && !f->preen &&
+		   (f->ask || (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)));
+	struct result r;
+	int status;
+
+	f->check.repair = !f->no && (f->yes || f->preen);
+	f->check.preen = f->preen && !f->yes;
+	status = check(&f->check, data, &r);
+	if (ask && status == EXIT_FAULTS && answered_yes(f->check.path)) {
+		f->check.repair = true;
+		status = check(&f->check, data, &r);
+	}
+	return fsck_status(status, &r);
 }
 
 int fsck_main(int argc, char **argv)
@@ -232,13 +347,16 @@ int fsck_main(int argc, char **argv)
 
 	program = "fsck.foliofs";
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "afnpvyVTC::h", longs, NULL)) != -1)
+	while ((c = getopt_long(argc, argv, "afnpryvVTC::h", longs, NULL)) !=
+	       -1)
 		if (!fsck_option(&f, c, &status))
 			return status;
 	if (optind + 1 != argc) {
 		(void)complain("one volume is wanted");
 		return FSCK_USAGE;
 	}
+	(void)signal(SIGINT, cancel);
+	(void)signal(SIGTERM, cancel);
 	f.check.path = argv[optind];
-	return fsck_status(check(&f.check, !f.preen || f.force));
+	return run_fsck(&f);
 }

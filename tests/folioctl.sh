@@ -216,8 +216,29 @@ t_faults()
 	json "$.reports[$_n]" ''
 	exits 4 "$tmp/fsck.foliofs" -n "$tmp/bad"
 	exits 4 "$tmp/fsck.foliofs" -a "$tmp/bad"
+	exits 4 "$tmp/fsck.foliofs" -r "$tmp/bad" </dev/null
+	exits 2 "$ctl" check --discard "$tmp/bad"
 }
 run 'a damaged volume has faults, exit status 4' t_faults
+
+# Each way to have it repaired, and that it is clean then.
+t_repair()
+{
+	for _way in "$ctl check --repair" "$ctl check --repair --discard" \
+		"$tmp/fsck.foliofs -y" "$tmp/fsck.foliofs -r"; do
+		rm -rf "$tmp/r"
+		cp -r "$tmp/bad" "$tmp/r"
+		case $_way in *fsck*) _s=1 ;; *) _s=0 ;; esac
+		# shellcheck disable=SC2086
+		echo y | exits "$_s" $_way "$tmp/r"
+		says 1 'fault'
+		exits 0 "$ctl" check "$tmp/r"
+		exits 0 "$tmp/fsck.foliofs" -fy "$tmp/r"
+	done
+	exits 0 "$ctl" check --repair --json "$tmp/r"
+	json '$.left' 0
+}
+run 'repair makes it clean, exit status 0, of fsck 1' t_repair
 
 t_garbage()
 {
