@@ -293,7 +293,7 @@ static int count_row(void *arg, u64 ino, const struct extent_row *row)
 	struct backup *b = arg;
 
 	(void)ino;
-	if (row->flags & (META_EXTENT_INLINE | META_EXTENT_UNWRITTEN))
+	if (!extent_has_blocks(row->flags) || !extent_has_sums(row->flags))
 		return 0;
 	b->result->total += row->npages;
 	b->end = max(b->end, row->block + row->npages);
@@ -306,7 +306,7 @@ static int find_end(void *arg, u64 ino, const struct extent_row *row)
 	u64 *end = arg;
 
 	(void)ino;
-	if (!(row->flags & META_EXTENT_INLINE))
+	if (extent_has_blocks(row->flags))
 		*end = max(*end, row->block + row->npages);
 	return 0;
 }
@@ -314,7 +314,7 @@ static int find_end(void *arg, u64 ino, const struct extent_row *row)
 static int mark_row(void *arg, u64 ino, const struct extent_row *row)
 {
 	(void)ino;
-	if (row->flags & META_EXTENT_INLINE)
+	if (!extent_has_blocks(row->flags))
 		return 0;
 	return blocks_mark_used(arg, row->block, row->npages, true);
 }
@@ -598,7 +598,7 @@ static int copy_row(void *arg, u64 ino, const struct extent_row *row)
 	b->row = row;
 	if (row->flags & META_EXTENT_INLINE)
 		return check_inline(b);
-	if (row->flags & META_EXTENT_UNWRITTEN)
+	if (!extent_has_sums(row->flags))
 		return 0;
 	look_at_destination(b);
 	(void)for_copies(b, false);
