@@ -2,6 +2,8 @@
 #include "config.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <syslog.h>
 
 #include "fs_internal.h"
 #include "prealloc.h"
@@ -502,6 +504,24 @@ static int read_row(struct fs *fs, u64 ino, struct inode_row *row)
 	return err;
 }
 
+/* What has a row has a name: one without is in memory until it is deleted, and
+ * what a crash left of those the mount has deleted. */
+static bool is_sane(const struct inode_row *row)
+{
+	switch (row->mode & S_IFMT) {
+	case S_IFREG:
+	case S_IFDIR:
+	case S_IFLNK:
+	case S_IFIFO:
+	case S_IFSOCK:
+	case S_IFCHR:
+	case S_IFBLK:
+		return row->nlink && row->size <= INT64_MAX;
+	default:
+		return false;
+	}
+}
+
 static int inode_load(struct inode *inode)
 {
 	struct inode_table *t = &inode->fs->inodes;
@@ -509,6 +529,11 @@ static int inode_load(struct inode *inode)
 	int err;
 
 	err = read_row(inode->fs, inode->ino, &row);
+	if (!err && !is_sane(&row)) {
+		fs_log(inode->fs, LOG_ERR, "inode %llu: its row is damaged",
+		       (unsigned long long)inode->ino);
+		err = -EIO;
+	}
 	if (!err)
 		inode_from_row(inode, &row);
 

@@ -55,7 +55,7 @@ static int touch_file(const char *path, int flags)
 static int copy_to(struct meta_conn *from, const char *path)
 {
 	struct meta_conn to;
-	struct vfs_db *vfs;
+	struct vfs_db *vfs = NULL;
 	int err = touch_file(path, O_CREAT | O_EXCL);
 
 	if (!err)

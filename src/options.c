@@ -3,6 +3,7 @@
 
 #include "options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -90,6 +91,7 @@ struct parse {
 	size_t errlen;
 };
 
+/* One line, whatever stands in the words that it quotes. */
 static int __printf(2, 3) refuse(struct parse *p, const char *fmt, ...)
 {
 	va_list ap;
@@ -97,7 +99,10 @@ static int __printf(2, 3) refuse(struct parse *p, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(p->err, p->errlen, fmt, ap);
 	va_end(ap);
-
+	for (char *s = p->err; *s; s++) {
+		if (iscntrl((unsigned char)*s))
+			*s = '?';
+	}
 	return -EINVAL;
 }
 
