@@ -249,6 +249,8 @@ static void count_commit(struct fs *fs, struct transaction *t, u64 begin_ns,
 	commit_stat(t->commit, &st);
 	add(err ? &c->errors : &c->commits, 1);
 	add(&c->total_ms, ms);
+	if (!err)
+		set(&c->last_ns, mono_ns());
 	set(&c->last_ms, ms);
 	set(&c->last_pages, st.pages);
 	set(&c->last_bytes, bytes_written(fs) - begin_bytes);

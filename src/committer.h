@@ -93,7 +93,7 @@ struct committer {
 
 	/* counters, atomic */
 	u64 commits, errors, requests, total_ms, last_ms, last_pages,
-		last_bytes, stop_max_us, checkpoints, inline_moved;
+		last_bytes, last_ns, stop_max_us, checkpoints, inline_moved;
 };
 
 void committer_init(struct committer *c, struct fs *fs, u32 secs);

@@ -561,9 +561,14 @@ static u64 load(const u64 *figure)
 
 static void stat_committer(struct committer *c, struct fs_stat *ret)
 {
+	u64 ended;
+
 	ret->commits = load(&c->commits);
 	ret->commit_errors = load(&c->errors);
 	ret->commit_ms = load(&c->total_ms);
+	ended = load(&c->last_ns);
+	ret->commit_last_age_ms =
+		ended ? (mono_ns() - ended) / NSEC_PER_MSEC : 0;
 	ret->commit_last_ms = load(&c->last_ms);
 	ret->commit_last_pages = load(&c->last_pages);
 	ret->commit_last_bytes = load(&c->last_bytes);
@@ -579,6 +584,7 @@ void fs_stat(struct fs *fs, struct fs_stat *ret)
 {
 	struct oplist *l = &fs->ops;
 	struct meta_super super;
+	u64 oldest;
 
 	memset(ret, 0, sizeof(*ret));
 	stat_committer(&fs->committer, ret);
@@ -586,9 +592,10 @@ void fs_stat(struct fs *fs, struct fs_stat *ret)
 	mutex_lock(&l->lock);
 	ret->ops_logged = l->logged;
 	ret->nr_ops_pending = l->nr_open + l->nr_frozen;
-	if (l->oldest_ns)
+	oldest = l->cut_oldest_ns ? l->cut_oldest_ns : l->oldest_ns;
+	if (oldest)
 		ret->oldest_uncommitted_ms =
-			(mono_ns() - l->oldest_ns) / NSEC_PER_MSEC;
+			(mono_ns() - oldest) / NSEC_PER_MSEC;
 	mutex_unlock(&l->lock);
 
 	mutex_lock(&fs->inodes.lock);

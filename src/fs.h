@@ -284,10 +284,12 @@ u32 fs_get_commit_secs(struct fs *fs);
 	X(inline_moved, "pages moved from the database to blocks")
 
 #define FS_GAUGES(X)                                                         \
+	X(commit_last_age_ms,                                                \
+	  "time since the last commit was done, ms; 0: none yet")            \
 	X(commit_last_ms, "time the last commit took, ms")                   \
 	X(commit_last_pages, "pages in the last commit")                     \
 	X(commit_last_bytes,                                                 \
-	  "written for the last commit, data and database, bytes")           \
+	  "written during the last commit, data and database, bytes")        \
 	X(stop_max_us, "longest stop of all writers for a commit, us")       \
 	X(nr_inodes_cached, "inodes in memory")                              \
 	X(nr_handles, "open files and folders")                              \

@@ -104,6 +104,7 @@ struct oplist {
 	u64 nr_dirty;		/* inodes */
 	u64 logged;		/* records begun so far */
 	u64 oldest_ns;		/* when the first of all this came; 0: none */
+	u64 cut_oldest_ns;	/* the same of what the commit in flight has */
 	struct list_head accessed; /* inodes whose access time is not logged */
 	u64 nr_accessed;	   /* atomic for reading */
 	u64 accessed_ns;	   /* when the first of them came; 0: none */

@@ -149,6 +149,7 @@ static void cut_locked(struct transaction *t)
 	}
 	t->nr_ops = l->nr_open;
 	oplist_freeze(l, &t->ops);
+	l->cut_oldest_ns = l->oldest_ns;
 	l->oldest_ns = oldest == UINT64_MAX ? 0 : oldest;
 	if (t->scope != COMMIT_ASKED || !l->oldest_ns)
 		l->timer_ns = 0;
@@ -160,8 +161,9 @@ void transaction_cut(struct transaction *t)
 	struct fs *fs = t->fs;
 	u64 begin, us;
 
-	down_write(&fs->stop);
+	/* who comes while this waits for those before it stops as well */
 	begin = mono_ns();
+	down_write(&fs->stop);
 	t->scope = max(t->scope, committer_cut(&fs->committer, fs->ops.epoch));
 	mutex_lock(&fs->ops.lock);
 	cut_locked(t);
@@ -791,6 +793,16 @@ static void forget_lost(struct fs *fs)
 		volume_forget_lost(fs->volume);
 }
 
+/* What was cut is committed, or still there, and as old as it was. */
+static void end_age(struct oplist *l, bool all)
+{
+	mutex_lock(&l->lock);
+	if (!all && !(list_empty(&l->open) && list_empty(&l->dirty)))
+		l->oldest_ns = min(l->oldest_ns, l->cut_oldest_ns);
+	l->cut_oldest_ns = 0;
+	mutex_unlock(&l->lock);
+}
+
 /*
  * When COMMIT went through but its sync failed, the rows are what everybody
  * sees, while the disk may have them or not: the pages and records count as
@@ -823,4 +835,5 @@ void transaction_end(struct transaction *t, int err)
 		give_back_blocks(t);
 		oplist_restore(&fs->ops, &t->ops);
 	}
+	end_age(&fs->ops, t->visible && !t->left_out && !t->names_err);
 }
