@@ -289,6 +289,34 @@ START_TEST(names_of_a_large_folder_cost_no_more_than_those_of_a_small_one)
 }
 END_TEST
 
+/* ---- for who counts the processor's instructions from outside ---- */
+
+/*
+ * FOLIO_COST=small:N or huge:N (tests/commit_cost.sh): both files are made, and
+ * then N commits of a page of that one. What that costs is the difference to a
+ * run with fewer.
+ */
+START_TEST(commits_of_a_page_of_one_of_two_files)
+{
+	const char *text = getenv("FOLIO_COST");
+	u64 small = make_file("small", SMALL, SMALL / PAGE_SIZE);
+	u64 huge = make_file("huge", HUGE, PIECES);
+	bool is_huge = strncmp(text, "huge:", 5) == 0;
+	u64 nr;
+
+	ck_assert_int_eq(parse_u64(strchr(text, ':') + 1, &nr), 0);
+	for (u64 i = 0; i < nr; i++) {
+		if (is_huge)
+			write_page(huge, 100 * (HUGE / PIECES), i + 2);
+		else
+			write_page(small, 40 * PAGE_SIZE, i + 2);
+		ck_assert_int_eq(test_fsync(&t, is_huge ? huge : small), 0);
+	}
+	ck_assert_int_eq(fs_release(t.fs, small), 0);
+	ck_assert_int_eq(fs_release(t.fs, huge), 0);
+}
+END_TEST
+
 static void make_fs(void)
 {
 	tmpdir_make();
@@ -312,6 +340,10 @@ Suite *test_suite(void)
 
 	tcase_set_timeout(tc, 60 + (double)nr_entries() / 2000);
 	tcase_add_checked_fixture(tc, make_fs, drop_fs);
+	if (getenv("FOLIO_COST")) {
+		tcase_add_test(tc, commits_of_a_page_of_one_of_two_files);
+		return s;
+	}
 	tcase_add_test(
 		tc,
 		a_page_of_a_huge_file_costs_no_more_than_one_of_a_small_file);
