@@ -70,6 +70,7 @@ struct task {
 	int pidfd;     /* -1: not watched */
 	bool known;    /* it has, or had, mappings: the sink knows of it */
 	bool by_event; /* it did something, so look more than once */
+	bool tell;     /* the sink, though nothing may be new */
 
 	u64 due_ns;	 /* UINT64_MAX: when something happens */
 	u64 step_ns;	 /* from one look to the next */

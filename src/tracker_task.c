@@ -164,8 +164,11 @@ void tasks_unmapped(struct tracker *t, u64 ino)
 
 	for_each_task(t, task, next)
 	{
-		if (task_maps(task, ino))
-			schedule(t, task, 0);
+		if (!task_maps(task, ino))
+			continue;
+		/* another mapping may be where that one was */
+		task->tell = true;
+		schedule(t, task, 0);
 	}
 }
 
@@ -231,6 +234,15 @@ static bool same_maps(const struct task *task, const struct proc_map *maps,
 	return true;
 }
 
+static bool is_new(const struct task *task, const struct proc *proc,
+		   const struct proc_map *maps, size_t nr)
+{
+	if (!nr && !task->known)
+		return false;
+	return !same_maps(task, maps, nr) ||
+	       strcmp(proc->comm, task->comm) != 0;
+}
+
 /* Takes over @maps. Return: whether something is new. */
 static bool task_update(struct tracker *t, struct task *task,
 			const struct proc *proc, struct proc_map *maps,
@@ -243,9 +255,9 @@ static bool task_update(struct tracker *t, struct task *task,
 		.old = task->maps,
 		.nr_old = task->nr,
 	};
+	bool new = is_new(task, proc, maps, nr);
 
-	if ((same_maps(task, maps, nr) && !strcmp(proc->comm, task->comm)) ||
-	    (!nr && !task->known)) {
+	if (!new && !task->tell) {
 		free(maps);
 		return false;
 	}
@@ -258,9 +270,10 @@ static bool task_update(struct tracker *t, struct task *task,
 		return true;
 	}
 	task->known = true;
+	task->tell = false;
 	memcpy(task->comm, proc->comm, sizeof(task->comm));
 	set_maps(t, task, maps, nr);
-	return true;
+	return new;
 }
 
 static void settle_pending(struct tracker *t, struct task *task)
