@@ -378,7 +378,7 @@ static void kept_serve(struct pacer_item *item)
 	struct kept *k = container_of(item, struct kept, item);
 	struct session *s = k->session;
 
-	u64 waited = pacer_now(s->pacer) - k->since_ns;
+	u64 waited = max(pacer_now(s->pacer) - k->since_ns, (u64)1);
 	enum again again = session_serve_kept(s, k->request, k->len, waited);
 
 	if (again == AGAIN_NO) {

@@ -214,8 +214,8 @@ enum again {
 };
 void session_again(enum again when);
 
-/* For how long this request has been put off, by the pacer's clock; UINT64_MAX
- * when it cannot be any longer. */
+/* For how long this request has been put off, by the pacer's clock: 0 only when
+ * it has not been, UINT64_MAX when it cannot be any longer. */
 u64 session_waited_ns(void);
 
 /* ---- for src/deferred.c ---- */
