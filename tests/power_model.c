@@ -22,7 +22,7 @@
 #define LEN_MAX ((size_t)192 * PAGE_SIZE)
 #define COMMITS 128
 /* So large that no commit is made for want of memory. */
-#define CACHE_SIZE (4u << 20)
+#define CACHE_SIZE (16u << 20)
 /* So small that making room for it costs little. */
 #define VOLUME_SIZE (16u << 20)
 

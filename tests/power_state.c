@@ -213,6 +213,15 @@ static void set_time(const struct image *map, int dirfd)
 	(void)utimensat(dirfd, power_file_names[POWER_DB], times, 0);
 }
 
+/* It is made before anything else, and nothing depends on it. */
+static void make_lock(int dirfd)
+{
+	int fd = openat(dirfd, "lock", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	expect(fd >= 0);
+	(void)close(fd);
+}
+
 void power_state(const struct power_log *log, size_t point,
 		 enum power_choice choice, struct rng *rng, const char *volume)
 {
@@ -222,6 +231,7 @@ void power_state(const struct power_log *log, size_t point,
 	struct durable d = find_durable(log, point);
 
 	expect(dirfd >= 0);
+	make_lock(dirfd);
 	for (enum power_file f = 0; f < POWER_FILES; f++) {
 		enum power_choice c = choice;
 		struct image im;
