@@ -4,6 +4,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <linux/limits.h>
 #include <string.h>
 
 #include "meta_int.h"
@@ -190,6 +191,11 @@ ssize_t meta_xattr_get(struct meta_reader *r, u64 ino, const char *name,
 	return n;
 }
 
+static bool is_xattr_name(const void *name, size_t len)
+{
+	return name && len && len <= XATTR_NAME_MAX && !memchr(name, 0, len);
+}
+
 ssize_t meta_xattr_list(struct meta_reader *r, u64 ino, char *buf, size_t len)
 {
 	sqlite3_stmt *s;
@@ -200,14 +206,19 @@ ssize_t meta_xattr_list(struct meta_reader *r, u64 ino, char *buf, size_t len)
 		return err;
 	bind_u64(s, 1, ino);
 	while ((err = stmt_step(s)) > 0) {
+		const void *name = sqlite3_column_blob(s, 0);
 		size_t n = (size_t)sqlite3_column_bytes(s, 0);
 
+		if (!is_xattr_name(name, n)) {
+			err = -EUCLEAN;
+			break;
+		}
 		if (len && used + n + 1 > len) {
 			err = -ERANGE;
 			break;
 		}
 		if (len) {
-			memcpy(buf + used, sqlite3_column_blob(s, 0), n);
+			memcpy(buf + used, name, n);
 			buf[used + n] = '\0';
 		}
 		used += n + 1;

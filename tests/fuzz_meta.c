@@ -610,6 +610,8 @@ static const char *const known[] = {
 	/* a named inode whose row has no links: deleted, and nothing was
 	 * provided for that */
 	"05f902084a94a55befd774938a020b0c1f058b020c0e20048c",
+	/* an attribute whose name is empty */
+	"07009e00021ff9",
 	NULL,
 };
 
