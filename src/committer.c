@@ -265,18 +265,35 @@ static void charge_meta(struct fs *fs)
 	fs->charged_meta = now;
 }
 
+/*
+ * Was it for damage in the database? Its trees are then not what they should
+ * be, and what is written to them may end up anywhere.
+ */
+static bool is_db_damage(struct fs *fs, int err)
+{
+	return err == -EUCLEAN ||
+	       (err == -EIO && meta_checksum_errors(fs->volume->meta) !=
+				       fs->committer.damaged_pages);
+}
+
+static void turn_readonly(struct fs *fs, const char *why)
+{
+	__atomic_store_n(&fs->readonly, true, __ATOMIC_RELEASE);
+	fs_log(fs, LOG_CRIT, "%s: read-only from now on; unmount, %s", why,
+	       meta_failed(fs->volume->meta)
+		       ? "and mount again"
+		       : "run folioctl check, and mount again");
+}
+
 static void commit_failed(struct fs *fs, int err)
 {
 	if (fs_readonly(fs))
 		return;
 	fs_log(fs, LOG_ERR, "commit: %s", strerror(-err));
-	if (!meta_failed(fs->volume->meta))
-		return;
-
-	__atomic_store_n(&fs->readonly, true, __ATOMIC_RELEASE);
-	fs_log(fs, LOG_CRIT,
-	       "the database could not be made durable: read-only from now on; "
-	       "unmount and mount again");
+	if (meta_failed(fs->volume->meta))
+		turn_readonly(fs, "the database could not be made durable");
+	else if (is_db_damage(fs, err))
+		turn_readonly(fs, "the database is damaged");
 }
 
 /* Files that came to have many pages in rows. */
@@ -331,6 +348,7 @@ static struct outcome commit_once(struct fs *fs, enum commit_scope scope,
 	}
 
 	t.last_try = last_try;
+	fs->committer.damaged_pages = meta_checksum_errors(fs->volume->meta);
 	access_log_all(fs);
 	transaction_prewrite(&t);
 	transaction_cut(&t);

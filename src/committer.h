@@ -27,7 +27,8 @@
  *
  * A commit that fails leaves everything as it was before: records go back to
  * the list, pages stay uncommitted. Waiters get the error. After a failed sync
- * of the WAL nothing is ever committed again: the filesystem is read-only.
+ * of the WAL nothing is ever committed again: the filesystem is read-only. So
+ *it is when the commit met damage in the database.
  *
  * A commit may leave out a file whose pages cannot be written. It is an error
  * for who asked for that file or for everything, and for nobody else. If that
@@ -89,7 +90,8 @@ struct committer {
 
 	/* the thread's: inodes with many inline pages, a reference each */
 	struct list_head crowded;
-	bool names_held; /* by the last commit */
+	bool names_held;   /* by the last commit */
+	u64 damaged_pages; /* of the database, before the commit at hand */
 
 	/* counters, atomic */
 	u64 commits, errors, requests, total_ms, last_ms, last_pages,

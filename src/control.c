@@ -67,6 +67,7 @@ static const struct text {
 	[CONTROL_VMSTAT] = {"vmstat", control_vmstat},
 	[CONTROL_FILES] = {"files", control_files},
 	[CONTROL_SWAPS] = {"swaps", control_swaps},
+	[CONTROL_SCRUB] = {"scrub", control_scrub},
 	[CONTROL_VOLUME] = {"volume", control_volume},
 	[CONTROL_JSON] = {"stats.json", control_json},
 	[CONTROL_METRICS] = {"metrics", control_metrics},

@@ -5,7 +5,7 @@
  * src/ops_*.c hand over every node id for which control_owns() holds, and
  * look-ups of CONTROL_NAME in the root folder.
  *
- *	.foliofs/{meminfo,vmstat,files,maps,processes,swaps,volume}
+ *	.foliofs/{meminfo,vmstat,files,maps,processes,swaps,volume,scrub}
  *	.foliofs/{stats.json,metrics,hold}
  *	.foliofs/inode/INO/{stat,pages,maps,rmap,drop_caches}
  *	.foliofs/vm/KNOB
@@ -114,6 +114,7 @@ enum control_text {
 	CONTROL_METRICS,
 	CONTROL_MAPS,
 	CONTROL_PROCESSES,
+	CONTROL_SCRUB,
 	CONTROL_TEXT_NR,
 };
 /* What inode/INO/stat shows, a new string; its path only to who may see the

@@ -184,6 +184,7 @@ int control_meminfo(struct control *c, struct strbuf *sb);
 int control_vmstat(struct control *c, struct strbuf *sb);
 int control_files(struct control *c, struct strbuf *sb);
 int control_swaps(struct control *c, struct strbuf *sb);
+int control_scrub(struct control *c, struct strbuf *sb);
 int control_volume(struct control *c, struct strbuf *sb);
 int control_json(struct control *c, struct strbuf *sb);
 int control_metrics(struct control *c, struct strbuf *sb);
@@ -200,8 +201,10 @@ int control_inode_rmap(struct control *c, u64 ino, struct strbuf *sb);
 /* ---- vm/ (control_vm.c) ---- */
 enum {
 	VM_COMMIT_SECS = KNOB_NR,
+	VM_SCRUB_RATE,
 	VM_COMPACT,
 	VM_DROP_CACHES,
+	VM_SCRUB,
 	VM_SYNC,
 	VM_NR,
 };

@@ -150,6 +150,27 @@ int control_swaps(struct control *c, struct strbuf *sb)
 	return 0;
 }
 
+int control_scrub(struct control *c, struct strbuf *sb)
+{
+	struct fs_scrub_bad *bad;
+	size_t nr;
+	int err = fs_scrub_bad(c->fs, &bad, &nr);
+
+	if (err)
+		return err;
+	strbuf_addstr(sb, "     ino        pgoff    pages  path\n");
+	for (size_t i = 0; i < nr && !err; i++) {
+		strbuf_printf(sb, "%8" PRIu64 " %12" PRIu64 " %8" PRIu64 "  ",
+			      bad[i].ino, bad[i].pgoff, bad[i].nr);
+		err = control_add_path(c, sb, bad[i].ino);
+		if (err == -ENOENT || err == -EIO)
+			err = 0;
+		strbuf_addch(sb, '\n');
+	}
+	free(bad);
+	return err;
+}
+
 int control_volume(struct control *c, struct strbuf *sb)
 {
 	struct volume *v = fs_volume(c->fs);

@@ -34,8 +34,10 @@ static const struct vm_file {
 	CACHE_KNOBS(X)
 #undef X
 		[VM_COMMIT_SECS] = {"commit_secs", "s"},
+	[VM_SCRUB_RATE] = {"scrub_rate", "bytes"},
 	[VM_COMPACT] = {"compact", NULL},
 	[VM_DROP_CACHES] = {"drop_caches", NULL},
+	[VM_SCRUB] = {"scrub", NULL},
 	[VM_SYNC] = {"sync", NULL},
 };
 
@@ -57,6 +59,8 @@ u64 vm_get(struct control *c, u32 which)
 		return cache_get_knob(fs_cache(c->fs), (enum cache_knob)which);
 	if (which == VM_COMMIT_SECS)
 		return fs_get_commit_secs(c->fs);
+	if (which == VM_SCRUB_RATE)
+		return fs_get_scrub_rate(c->fs);
 	return 0;
 }
 
@@ -131,6 +135,12 @@ static int carry_out(struct control *c, u32 which, u64 value)
 		fs_set_commit_secs(c->fs, (u32)value);
 		return 0;
 	}
+	if (which == VM_SCRUB_RATE) {
+		fs_set_scrub_rate(c->fs, value);
+		return 0;
+	}
+	if (which == VM_SCRUB)
+		return fs_scrub(c->fs, value != 0);
 	if (which == VM_COMPACT)
 		return compact(c);
 	assert(which == VM_DROP_CACHES);
@@ -243,10 +253,12 @@ static int parse_value(u32 which, const char *line, u64 *ret)
 
 	if (!unit) {
 		err = parse_u64(line, &v);
-		if (!err && v != 1)
+		if (!err && v != 1 && (which != VM_SCRUB || v))
 			err = -EINVAL;
 	} else if (strcmp(unit, "bytes") == 0) {
 		err = parse_size(line, ram_bytes(), &v);
+		if (!err && which == VM_SCRUB_RATE && v < PAGE_SIZE)
+			err = -EINVAL;
 	} else {
 		err = parse_u64(line, &v);
 		if (!err && which == VM_COMMIT_SECS && v > COMMIT_SECS_MAX)

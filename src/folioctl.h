@@ -42,6 +42,11 @@ extern const struct command command_create, command_check, command_info,
 int mkfs_main(int argc, char **argv);
 int fsck_main(int argc, char **argv);
 
+/* ---- verifying a mounted volume (folioctl_scrub.c) ---- */
+bool scrub_is_mount(const char *path);
+/* @rate: bytes a second, or NULL: as it is. Return: an exit status. */
+int scrub_mount(const char *mount, const char *rate, bool json);
+
 /* ---- common ---- */
 
 /* The name messages begin with. */

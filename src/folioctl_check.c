@@ -175,11 +175,13 @@ static int run_check(const struct command *cmd, int argc, char **argv)
 		{"no-data", no_argument, NULL, 'n'},
 		{"repair", no_argument, NULL, 'r'},
 		{"discard", no_argument, NULL, 'd'},
+		{"rate", required_argument, NULL, 'R'},
 		{"json", no_argument, NULL, 'j'},
 		{NULL, 0, NULL, 0},
 	};
 	struct check c = {.progress = isatty(STDERR_FILENO)};
 	struct result result;
+	const char *rate = NULL;
 	bool data = true;
 	int status = EXIT_OK;
 	int o;
@@ -192,6 +194,7 @@ static int run_check(const struct command *cmd, int argc, char **argv)
 		c.repair |= o == 'r';
 		c.discard |= o == 'd';
 		c.json |= o == 'j';
+		rate = o == 'R' ? optarg : rate;
 	}
 	if (optind + 1 != argc)
 		return complain_usage(cmd, optind == argc
@@ -200,17 +203,27 @@ static int run_check(const struct command *cmd, int argc, char **argv)
 	if (c.discard && !c.repair)
 		return complain_usage(cmd, "--discard goes with --repair");
 	c.path = argv[optind];
-	return check(&c, data, &result);
+	if (!scrub_is_mount(c.path))
+		return rate ? complain_usage(cmd, "--rate is for mounts")
+			    : check(&c, data, &result);
+	if (c.repair || !data)
+		return complain_usage(cmd,
+				      "%s is mounted: what is live can "
+				      "only be verified",
+				      c.path);
+	return scrub_mount(c.path, rate, c.json);
 }
 
 const struct command command_check = {
 	.name = "check",
-	.args = "[--no-data] [--repair [--discard]] [--json] VOLUME",
+	.args = "[--no-data] [--repair [--discard]] [--rate BYTES] [--json] "
+		"VOLUME | MOUNT",
 	.summary = "verify structure and checksums, and mend them",
 	.options = "  --no-data  structure alone: files are not read\n"
 		   "  --repair   mend what can be mended\n"
 		   "  --discard  with --repair: content that is lost reads as "
 		   "zeros, not as an error\n"
+		   "  --rate     of a mount: read so many bytes a second\n"
 		   "  --json     the result as JSON\n\n"
 		   "Exit status: 0 no faults, or all mended; 4 faults are "
 		   "left; 1 it could not\nbe checked.\n",

@@ -236,6 +236,7 @@ static int is_knob(const struct dirent *d)
 {
 	return d->d_name[0] != '.' && strcmp(d->d_name, "sync") != 0 &&
 	       strcmp(d->d_name, "compact") != 0 &&
+	       strcmp(d->d_name, "scrub") != 0 &&
 	       strcmp(d->d_name, "drop_caches") != 0;
 }
 

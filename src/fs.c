@@ -197,6 +197,7 @@ static int fs_free(struct fs *fs)
 {
 	int err, close_err;
 
+	scrub_done(&fs->scrub);
 	handle_close_all(&fs->handles);
 	if (fs->inodes.hash)
 		lookup_forget_all(fs);
@@ -237,6 +238,7 @@ int fs_open(struct volume *v, const struct fs_options *opt, struct fs **ret_fs)
 	mutex_init(&fs->rename_mutex, LOCK_RENAME, "rename");
 	oplist_init(&fs->ops, fs);
 	committer_init(&fs->committer, fs, opt->commit_secs);
+	scrub_init(&fs->scrub, fs);
 	handle_table_init(&fs->handles, fs);
 	err = meta_max_dentry_id(v->meta, &fs->next_dentry_id);
 	fs->next_dentry_id++;
@@ -588,6 +590,7 @@ void fs_stat(struct fs *fs, struct fs_stat *ret)
 
 	memset(ret, 0, sizeof(*ret));
 	stat_committer(&fs->committer, ret);
+	scrub_stat(&fs->scrub, ret);
 
 	mutex_lock(&l->lock);
 	ret->ops_logged = l->logged;

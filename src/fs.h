@@ -281,7 +281,9 @@ u32 fs_get_commit_secs(struct fs *fs);
 	X(commit_ms, "time spent in commits, ms")                   \
 	X(ops_logged, "records of the operation list")              \
 	X(checkpoints, "times the WAL was moved into the database") \
-	X(inline_moved, "pages moved from the database to blocks")
+	X(inline_moved, "pages moved from the database to blocks")  \
+	X(scrub_blocks, "blocks verified by scrubs")                \
+	X(scrub_errors, "blocks that scrubs found bad")
 
 #define FS_GAUGES(X)                                                         \
 	X(commit_last_age_ms,                                                \
@@ -297,7 +299,10 @@ u32 fs_get_commit_secs(struct fs *fs);
 	X(nr_ops_pending, "operations not committed yet")                    \
 	X(oldest_uncommitted_ms, "age of the oldest uncommitted change, ms") \
 	X(commit_no, "number of the last commit")                            \
-	X(readonly, "1 when read-only, by option or after a failure")
+	X(readonly, "1 when read-only, by option or after a failure")        \
+	X(scrub_running, "1 while a scrub is under way")                     \
+	X(scrub_done_blocks, "blocks of the last scrub that it has read")    \
+	X(scrub_total_blocks, "blocks in use when it began")
 
 struct fs_stat {
 #define X(name, ...) u64 name;
@@ -374,6 +379,20 @@ size_t fs_mappers(struct fs *fs, u64 ino, u64 first, u64 last, u32 *pids,
  * says that there is no more. *from is 0 at first. Return: 1: go on; 0, -errno.
  */
 int fs_compact_some(struct fs *fs, u64 *from);
+
+/*
+ * Verify all committed blocks in the background (src/scrub.h), or stop that;
+ * never waits. Return: 0, -EBUSY: one is running, -EAGAIN and the like.
+ */
+int fs_scrub(struct fs *fs, bool on);
+/* Bytes a second. */
+void fs_set_scrub_rate(struct fs *fs, u64 bytes);
+u64 fs_get_scrub_rate(struct fs *fs);
+/* Ranges of pages that the last one found bad; *ret is to be freed. */
+struct fs_scrub_bad {
+	u64 ino, pgoff, nr;
+};
+int fs_scrub_bad(struct fs *fs, struct fs_scrub_bad **ret, size_t *ret_nr);
 
 /* Drop clean pages of a file, or of all when @ino is 0. */
 int fs_drop(struct fs *fs, u64 ino);

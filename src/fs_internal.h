@@ -12,6 +12,7 @@
 #include "handle.h"
 #include "inode.h"
 #include "oplist.h"
+#include "scrub.h"
 
 struct fs {
 	/* constant */
@@ -27,6 +28,7 @@ struct fs {
 	struct oplist ops;
 	struct handle_table handles;
 	struct committer committer;
+	struct scrub scrub;
 
 	/* atomic */
 	u64 next_dentry_id;

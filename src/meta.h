@@ -150,6 +150,12 @@ ssize_t meta_xattr_list(struct meta_reader *r, u64 ino, char *buf, size_t len);
 int meta_extent_get(struct meta_reader *r, u64 ino, u64 pgoff,
 		    struct extent_row *ret, void *inline_buf);
 
+/* The first extent behind (*ino, *pgoff), which are set to it even when it is
+ * damaged; the pair moves on then. Inline pages as above. Return: 1, 0: there
+ * is none, -EIO, -EUCLEAN (of that extent), -ESTALE (of the database). */
+int meta_extent_next(struct meta_reader *r, u64 *ino, u64 *pgoff,
+		     struct extent_row *ret, void *inline_buf);
+
 /* Where one page of a file is. */
 struct meta_page {
 	enum {
@@ -235,8 +241,8 @@ void meta_set_mount_epoch(struct meta *m, u64 epoch);
  * return 0 everything is durable. On failure the transaction is rolled back,
  * but a failed write or sync of the WAL is final: the volume takes no more
  * writes (meta_failed()), and so is any failure behind the write: what a crash
- * would then find nobody knows. -ENOSPC (a full host) is not final. @sync false:
- * COMMIT alone; the next commit with @sync makes it durable too. */
+ * would then find nobody knows. -ENOSPC (a full host) is not final. @sync
+ * false: COMMIT alone; the next commit with @sync makes it durable too. */
 int meta_commit(struct meta *m, u64 next_ino, bool sync);
 void meta_rollback(struct meta *m);
 bool meta_failed(const struct meta *m);

@@ -75,6 +75,9 @@
 		       "FROM extent")                                          \
 	X(EXTENT_WALK_SUMS, "SELECT pgoff,npages,block,flags,sum,data,ino "    \
 			    "FROM extent")                                     \
+	X(EXTENT_NEXT, "SELECT pgoff,npages,block,flags,sum,data,ino FROM "    \
+		       "extent WHERE (ino,pgoff)>(?1,?2) ORDER BY ino,pgoff "  \
+		       "LIMIT 1")                                              \
 	X(EXTENT_COUNT, "SELECT coalesce(sum(npages),0) FROM extent "          \
 			"WHERE ino=?1 AND flags<>8")                           \
 	X(EXTENT_INSERT, "INSERT INTO extent(ino," EXTENT_COLUMNS ") "         \

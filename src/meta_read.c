@@ -317,6 +317,30 @@ int meta_extent_get(struct meta_reader *r, u64 ino, u64 pgoff,
 	return err;
 }
 
+int meta_extent_next(struct meta_reader *r, u64 *ino, u64 *pgoff,
+		     struct extent_row *ret, void *inline_buf)
+{
+	sqlite3_stmt *s;
+	int err = conn_stmt(&r->conn, STMT_EXTENT_NEXT, &s);
+
+	if (err)
+		return err;
+	bind_u64(s, 1, *ino);
+	bind_u64(s, 2, *pgoff);
+	err = stmt_step(s);
+	if (err <= 0) {
+		stmt_end(s);
+		return err == -EIO || err == -EUCLEAN ? -ESTALE : err;
+	}
+	*pgoff = column_u64(s, 0);
+	*ino = column_u64(s, 6);
+	err = extent_from_row(s, true, ret);
+	if (!err && (ret->flags & META_EXTENT_INLINE))
+		err = extent_inline_from_row(s, ret, inline_buf);
+	stmt_end(s);
+	return err ? err : 1;
+}
+
 /* The part of an extent that lies in the range being mapped. */
 static void map_row(sqlite3_stmt *s, const struct extent_row *row, u64 pgoff,
 		    u32 nr, struct meta_page *map, void *const *pages)

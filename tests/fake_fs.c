@@ -247,6 +247,34 @@ u32 fs_get_commit_secs(struct fs *fs)
 	return fake.commit_secs;
 }
 
+int fs_scrub(struct fs *fs, bool on)
+{
+	if (on && fake.scrubbing)
+		return -EBUSY;
+	fake.scrubbing = on;
+	return 0;
+}
+
+void fs_set_scrub_rate(struct fs *fs, u64 bytes)
+{
+	fake.scrub_rate = bytes;
+}
+
+u64 fs_get_scrub_rate(struct fs *fs)
+{
+	return fake.scrub_rate;
+}
+
+int fs_scrub_bad(struct fs *fs, struct fs_scrub_bad **ret, size_t *ret_nr)
+{
+	struct fs_scrub_bad *bad = calloc(1, sizeof(*bad));
+
+	*bad = (struct fs_scrub_bad){10, 7, 3};
+	*ret = bad;
+	*ret_nr = 1;
+	return 0;
+}
+
 /* ---- cache.h ---- */
 
 void cache_gauges(const struct cache *cache, struct cache_gauges *ret)

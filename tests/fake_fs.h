@@ -28,6 +28,8 @@ struct fake_fs {
 
 	u64 knobs[KNOB_NR];
 	u32 commit_secs;
+	bool scrubbing;
+	u64 scrub_rate;
 
 	struct fs_file_info files[FAKE_FILES_MAX]; /* ascending ino */
 	const char *paths[FAKE_FILES_MAX];	   /* NULL: removed */

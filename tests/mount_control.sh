@@ -33,7 +33,7 @@ t_listing()
 {
 	is "$(ls -A "$MNT")" '' 'the root'
 	is "$(ls "$ctl" | tr '\n' ' ')" \
-		'files inode maps meminfo metrics processes stats.json swaps vm vmstat volume '
+		'files hold inode maps meminfo metrics processes scrub stats.json swaps vm vmstat volume '
 	is "$(stat -c '%a %s' "$ctl")" '500 0'
 	is "$(stat -c '%a %s' "$ctl/vmstat")" '400 0'
 	is "$(stat -c '%a' "$ctl/vm/cache_size")" 600

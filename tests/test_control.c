@@ -814,7 +814,7 @@ START_TEST(every_entry_is_found_under_its_id_and_ids_are_unique)
 	fake_add_file(((u64)1 << 56) - 1, 0, "/g");
 	nr = check_dir(CONTROL_INO, seen, 0);
 	/* texts, inode, vm, hold, knobs, commit_secs, triggers, inodes */
-	ck_assert_int_eq(nr, CONTROL_TEXT_NR + 3 + KNOB_NR + 4 + 3 * 6);
+	ck_assert_int_eq(nr, CONTROL_TEXT_NR + 3 + KNOB_NR + 6 + 3 * 6);
 }
 END_TEST
 
@@ -1164,6 +1164,16 @@ START_TEST(triggers_do_what_they_say_and_answer_with_its_error)
 	ck_assert_int_eq(fake.nr_drops, 3);
 	ck_assert_str_eq(read_at("vm/drop_caches"), "0\n");
 	/* on and on until there is no more */
+	ck_assert_int_eq(write_at("vm/scrub", "2"), -EINVAL);
+	ck_assert_int_eq(write_at("vm/scrub", "1"), 0);
+	ck_assert_int_eq(write_at("vm/scrub", "1"), -EBUSY);
+	ck_assert_int_eq(write_at("vm/scrub", "0\n"), 0);
+	ck_assert(!fake.scrubbing);
+	ck_assert_int_eq(write_at("vm/scrub_rate", "1M"), 0);
+	ck_assert_str_eq(read_at("vm/scrub_rate"), "1048576\n");
+	ck_assert_int_eq(write_at("vm/scrub_rate", "0"), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(text_of(CONTROL_SCRUB),
+				     "      10            7        3"));
 	ck_assert_int_eq(write_at("vm/compact", "1"), 0);
 	ck_assert_int_eq(fake.nr_compacts, 3);
 	fake.compact_err = -EOPNOTSUPP;

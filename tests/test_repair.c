@@ -651,6 +651,144 @@ START_TEST(at_boot_only_what_costs_nothing_is_mended)
 }
 END_TEST
 
+/* ---- while it is mounted ---- */
+
+static u64 scrub_errors(void)
+{
+	struct fs_stat st;
+
+	do {
+		(void)usleep(1000);
+		fs_stat(t.fs, &st);
+	} while (st.scrub_running);
+	return st.scrub_errors;
+}
+
+/* Flip a byte of the first block that is in use. */
+static void spoil_block(off_t block)
+{
+	int fd = open(in_volume("data"), O_RDWR);
+	u8 byte;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pread(fd, &byte, 1, block * (off_t)PAGE_SIZE + 9), 1);
+	byte ^= 4;
+	ck_assert_int_eq(pwrite(fd, &byte, 1, block * (off_t)PAGE_SIZE + 9), 1);
+	(void)close(fd);
+}
+
+START_TEST(a_scrub_finds_what_has_gone_bad_while_the_volume_is_in_use)
+{
+	struct fs_scrub_bad *bad;
+	struct fs_stat st;
+	size_t nr;
+	u8 page[PAGE_SIZE] = {1};
+	u64 ino, fh;
+
+	put_image();
+	test_fs_open(&t);
+	ck_assert_int_eq(fs_scrub(t.fs, true), 0);
+	ck_assert_uint_eq(scrub_errors(), 0);
+	fs_stat(t.fs, &st);
+	ck_assert_uint_gt(st.scrub_blocks, 100);
+	ck_assert_uint_eq(st.scrub_blocks, st.scrub_done_blocks);
+
+	/* block 1 holds a page of some file */
+	spoil_block(1);
+	fs_set_scrub_rate(t.fs, PAGE_SIZE);
+	ck_assert_int_eq(fs_scrub(t.fs, true), 0);
+	ck_assert_int_eq(fs_scrub(t.fs, true), -EBUSY);
+	ino = test_create(&t, FS_ROOT_INO, "new", &fh);
+	(void)ino;
+	for (u64 i = 0; i < 50; i++) {
+		test_write(&t, fh, i % 7 * PAGE_SIZE, page, PAGE_SIZE);
+		ck_assert_int_eq(test_fsync(&t, fh), 0);
+	}
+	fs_set_scrub_rate(t.fs, 1u << 30);
+	ck_assert_uint_eq(scrub_errors(), 1);
+	ck_assert_int_eq(fs_scrub_bad(t.fs, &bad, &nr), 0);
+	ck_assert_uint_eq(nr, 1);
+	ck_assert_uint_eq(bad->nr, 1);
+	free(bad);
+
+	/* one that is stopped, and one that the end stops */
+	fs_set_scrub_rate(t.fs, PAGE_SIZE);
+	ck_assert_int_eq(fs_scrub(t.fs, true), 0);
+	ck_assert_int_eq(fs_scrub(t.fs, false), 0);
+	(void)scrub_errors();
+	ck_assert_int_eq(fs_scrub(t.fs, true), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+}
+END_TEST
+
+/* In a process of its own: to close the file here would drop SQLite's locks. */
+static void spoil_database(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (!pid) {
+		int fd = open(in_volume("meta.db"), O_WRONLY);
+		u8 junk[64];
+
+		memset(junk, 0xa5, sizeof(junk));
+		for (size_t at = VFS_PAGE_SIZE; at < images[META].len;
+		     at += VFS_PAGE_SIZE)
+			if (pwrite(fd, junk, sizeof(junk), (off_t)at) < 0)
+				_exit(1);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+}
+
+START_TEST(damage_that_a_commit_meets_makes_the_volume_read_only)
+{
+	struct fs_stat st;
+	struct stat attr;
+	u64 fh;
+
+	put_image();
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "new", &fh);
+	test_write(&t, fh, 0, "content", 7);
+	spoil_database();
+	ck_assert_int_lt(test_fsync(&t, fh), 0);
+	fs_stat(t.fs, &st);
+	ck_assert_uint_eq(st.readonly, 1);
+	ck_assert_int_eq(
+		fs_mkdir(t.fs, FS_ROOT_INO, "d", 0755, &test_cred, &attr),
+		-EROFS);
+	ck_assert_int_lt(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_lt(test_fs_close(&t), 0);
+}
+END_TEST
+
+START_TEST(a_row_that_cannot_be_is_an_error_for_its_file_alone)
+{
+	struct stat dir;
+	struct stat st;
+
+	put_image();
+	/* that of the first file in dir0 */
+	run_sql("UPDATE inode SET mode=7 WHERE ino=3");
+	ck_assert(try_open());
+	ck_assert_int_eq(fs_lookup(t.fs, FS_ROOT_INO, files[0].dir, &dir), 0);
+	ck_assert_int_eq(fs_lookup(t.fs, dir.st_ino, files[0].name, &st), -EIO);
+	for (int i = 1; i < FILES_A_DIR; i++) {
+		struct verdict v = {0};
+
+		read_file(&files[i], &v);
+		ck_assert_int_eq(v.errors + v.missing, 0);
+	}
+	fs_forget(t.fs, dir.st_ino, 1);
+	ck_assert_int_eq(fs_close(t.fs), 0);
+}
+END_TEST
+
 /* ---- a WAL ---- */
 
 /* All files get a second version, and the volume is copied while it is open:
@@ -824,6 +962,11 @@ Suite *test_suite(void)
 	tcase_add_test(tc, at_boot_only_what_costs_nothing_is_mended);
 	tcase_add_test(tc, a_truncated_data_file_costs_what_was_behind_its_end);
 	tcase_add_test(tc, what_is_lost_is_an_error_until_it_is_written_again);
+	tcase_add_test(
+		tc, a_scrub_finds_what_has_gone_bad_while_the_volume_is_in_use);
+	tcase_add_test(tc,
+		       damage_that_a_commit_meets_makes_the_volume_read_only);
+	tcase_add_test(tc, a_row_that_cannot_be_is_an_error_for_its_file_alone);
 	tcase_add_test(tc, a_damaged_wal_gives_one_version_or_the_other);
 	tcase_add_test(tc, a_repair_that_is_killed_can_be_done_again);
 	tcase_add_test(tc, a_repair_is_finished_by_whoever_comes_next);

@@ -1,0 +1,95 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# shellcheck disable=SC2119,SC2317
+#
+# A block goes bad under a mount: a scrub finds it, reading it is an error, a
+# repair keeps it one, and everything else stays as it was.
+
+# shellcheck source=tests/mount_lib.sh
+. "${top_srcdir:?}/tests/mount_lib.sh"
+mount_init 300
+
+volume_create || exit 99
+volume_mount || exit 99
+
+# says PATTERN: what was said has a line like that.
+says()
+{
+	grep -q -- "$1" "$TMP/said" || fail "no '$1' in: $(cat "$TMP/said")"
+}
+
+# check_exits STATUS ARG...: folioctl check.
+check_exits()
+{
+	_want=$1
+	shift
+	_got=0
+	"$FOLIOCTL" check "$@" >"$TMP/said" 2>&1 || _got=$?
+	is "$_got" "$_want" "exit status of check $*: $(cat "$TMP/said")"
+}
+
+t_clean()
+{
+	head -c 4M /dev/urandom >"$TMP/good"
+	cp "$TMP/good" "$MNT/good"
+	mkdir "$MNT/folder"
+	tr '\0' 'Q' </dev/zero | head -c 256K >"$MNT/folder/bad"
+	"$FOLIOCTL" sync "$MNT"
+	check_exits 0 --rate 1G "$MNT"
+	says 'clean'
+	at_least "$(vmstat scrub_blocks)" 1024 'blocks'
+	is "$(cat "$MNT/.foliofs/vm/scrub_rate")" 1073741824 'rate'
+	check_exits 0 --json "$MNT"
+	says '"bad_blocks": 0'
+	check_exits 2 --repair "$MNT"
+}
+run 'a live volume is verified' t_clean
+
+# Where the first page of that file stands in data.
+t_bad()
+{
+	_at=$(grep -abo -m 1 QQQQQQQQ "$VOL/data" | head -n 1 | cut -d: -f1)
+	printf Z | dd of="$VOL/data" bs=1 seek="$((_at + 100))" conv=notrunc \
+		2>/dev/null
+	check_exits 4 "$MNT"
+	says '(/folder/bad), pages'
+	says '1 bad block'
+	grep -q '/folder/bad$' "$MNT/.foliofs/scrub" || fail 'not in scrub'
+	is "$(vmstat scrub_errors)" 1 'errors'
+}
+run 'a block that has gone bad is found and named' t_bad
+
+t_interrupt()
+{
+	echo 4096 >"$MNT/.foliofs/vm/scrub_rate"
+	"$FOLIOCTL" check "$MNT" >"$TMP/said" 2>&1 &
+	_pid=$!
+	scrub_runs() { [ "$(vmstat scrub_running)" = "$1" ]; }
+	until_true 60 scrub_runs 1
+	kill -TERM "$_pid"
+	wait "$_pid" && fail 'it was not interrupted'
+	until_true 60 scrub_runs 0
+}
+run 'it can be interrupted' t_interrupt
+
+t_repair()
+{
+	volume_umount
+	check_exits 4 "$VOL"
+	says '(/folder/bad), page'
+	check_exits 0 --repair "$VOL"
+	check_exits 0 "$VOL"
+	says 'note: .*(/folder/bad), page .*lost'
+	volume_mount
+	cmp "$TMP/good" "$MNT/good"
+	cat "$MNT/folder/bad" >/dev/null 2>&1 && fail 'wrong bytes'
+	volume_umount
+	check_exits 0 --repair --discard "$VOL"
+	volume_mount
+	is "$(tr -d 'Q' <"$MNT/folder/bad" | wc -c)" 4096 'zeros'
+	volume_umount
+	volume_check
+}
+run 'a repair keeps it an error, or makes it a hole' t_repair
+
+finish
