@@ -282,10 +282,36 @@ static void do_copy(u64 fh, u64 ino)
 	ck_assert_int_eq(fs_unlink(t.fs, FS_ROOT_INO, "from"), 0);
 }
 
+static void do_append_by_flag(u64 fh, u64 ino)
+{
+	u64 again;
+
+	(void)fh;
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_WRONLY | O_APPEND, 1, &again),
+			 0);
+	test_write(&t, again, 0, "at the end", 10);
+	ck_assert_int_eq(fs_release(t.fs, again), 0);
+}
+
+static void do_reserve(u64 fh, u64 ino)
+{
+	(void)ino;
+	fallocate_it(fh, FALLOC_FL_KEEP_SIZE, 2 * LEN, 3 * PAGE_SIZE);
+}
+
+static void do_copy_within(u64 fh, u64 ino)
+{
+	(void)ino;
+	ck_assert_int_eq(
+		fs_copy_file_range(t.fs, fh, 0, fh, LEN, 2 * PAGE_SIZE, 0),
+		(int)(2 * PAGE_SIZE));
+}
+
 static void (*const changes[])(u64 fh, u64 ino) = {
-	do_overwrite, do_append,     do_extend, do_cut,
-	do_grow,      do_empty,	     do_punch,	do_zero,
-	do_allocate,  do_late_write, do_copy,	do_cut_and_grow,
+	do_overwrite,	do_append,     do_extend,	  do_cut,
+	do_grow,	do_empty,      do_punch,	  do_zero,
+	do_allocate,	do_late_write, do_copy,		  do_cut_and_grow,
+	do_copy_within, do_reserve,    do_append_by_flag,
 };
 
 START_TEST(every_change_waits_for_a_sync_and_comes_whole)
@@ -306,6 +332,75 @@ START_TEST(every_change_waits_for_a_sync_and_comes_whole)
 	is_committed(fh, ino);
 	content_done(&before);
 	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+}
+END_TEST
+
+START_TEST(every_change_is_kept_and_whole_when_its_commit_fails)
+{
+	struct content before;
+	u64 fh, ino;
+
+	wal_gate_set();
+	test_fs_open(&t);
+	ino = make_atomic("file", &fh);
+	before = committed(ino);
+	changes[_i](fh, ino);
+	do_overwrite(fh, ino);
+	wal_gate_fail(SQLITE_FULL);
+	ck_assert_int_eq(test_fsync(&t, fh), -ENOSPC);
+	is_held(ino, &before);
+	wal_gate_open(SQLITE_OK);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	is_committed(fh, ino);
+	content_done(&before);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	wal_gate_remove();
+}
+END_TEST
+
+START_TEST(every_change_of_a_periodic_file_goes_with_the_next_commit)
+{
+	u64 fh, ino;
+
+	test_fs_open(&t);
+	ino = test_create(&t, FS_ROOT_INO, "file", &fh);
+	write_version(fh, 1);
+	ck_assert_int_eq(test_commit(&t), 0);
+	is_committed(fh, ino);
+	changes[_i](fh, ino);
+	ck_assert_int_eq(test_commit(&t), 0);
+	is_committed(fh, ino);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+}
+END_TEST
+
+START_TEST(every_change_goes_with_the_files_it_is_committed_with)
+{
+	struct content before[2];
+	u64 fh[2], ino[2];
+
+	test_fs_open(&t);
+	for (int i = 0; i < 2; i++) {
+		ino[i] = make_atomic(i ? "b" : "a", &fh[i]);
+		before[i] = committed(ino[i]);
+	}
+	changes[_i](fh[0], ino[0]);
+	write_version(fh[1], 2);
+	bdev_fault_arm(t.fault, BDEV_FAULT_WRITE, 1, -EIO, true);
+	ck_assert_int_eq(test_commit_files(&t, ino, 2), -EIO);
+	bdev_fault_arm(t.fault, 0, 0, 0, false);
+	for (int i = 0; i < 2; i++)
+		is_held(ino[i], &before[i]);
+	ck_assert_int_eq(test_commit_files(&t, ino, 2), 0);
+	for (int i = 0; i < 2; i++) {
+		is_committed(fh[i], ino[i]);
+		content_done(&before[i]);
+		ck_assert_int_eq(fs_release(t.fs, fh[i]), 0);
+	}
 	test_fs_reopen(&t);
 }
 END_TEST
@@ -594,6 +689,55 @@ START_TEST(if_one_of_several_cannot_be_written_none_is_committed)
 		content_done(&before[i]);
 		ck_assert_int_eq(fs_release(t.fs, fh[i]), 0);
 	}
+}
+END_TEST
+
+static void rename_a(u64 ino)
+{
+	(void)ino;
+	ck_assert_int_eq(fs_rename(t.fs, FS_ROOT_INO, "a", FS_ROOT_INO, "z", 0,
+				   &test_cred),
+			 0);
+}
+
+static void link_a(u64 ino)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fs_link(t.fs, ino, FS_ROOT_INO, "z", &st), 0);
+	fs_forget(t.fs, ino, 1);
+}
+
+static void unlink_a(u64 ino)
+{
+	(void)ino;
+	ck_assert_int_eq(fs_unlink(t.fs, FS_ROOT_INO, "a"), 0);
+}
+
+static void (*const name_changes[])(u64 ino) = {rename_a, link_a, unlink_a};
+
+START_TEST(a_file_of_several_may_get_or_lose_a_name_meanwhile)
+{
+	bool gone = name_changes[_i] == unlink_a;
+	u64 fh[2], ino[2];
+
+	test_fs_open(&t);
+	for (int i = 0; i < 2; i++) {
+		ino[i] = make_atomic(i ? "b" : "a", &fh[i]);
+		write_version(fh[i], 2);
+	}
+	name_changes[_i](ino[0]);
+	ck_assert_int_eq(test_commit_files(&t, ino, 2), 0);
+	is_committed(fh[1], ino[1]);
+	if (!gone) {
+		is_committed(fh[0], ino[0]);
+		ck_assert_uint_eq(test_lookup(&t, FS_ROOT_INO, "z"), ino[0]);
+	}
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(fs_release(t.fs, fh[i]), 0);
+	test_fs_reopen(&t);
+	ck_assert_int_eq(fs_getattr(t.fs, ino[0], &(struct stat){0}),
+			 gone ? -ENOENT : 0);
 }
 END_TEST
 
@@ -910,6 +1054,18 @@ Suite *test_suite(void)
 	tcase_add_test(tc, only_those_who_ask_for_an_atomic_file_commit_it);
 	tcase_add_loop_test(tc, every_change_waits_for_a_sync_and_comes_whole,
 			    0, (int)ARRAY_SIZE(changes));
+	tcase_add_loop_test(
+		tc, every_change_is_kept_and_whole_when_its_commit_fails, 0,
+		(int)ARRAY_SIZE(changes));
+	tcase_add_loop_test(
+		tc, every_change_of_a_periodic_file_goes_with_the_next_commit,
+		0, (int)ARRAY_SIZE(changes));
+	tcase_add_loop_test(
+		tc, every_change_goes_with_the_files_it_is_committed_with, 0,
+		(int)ARRAY_SIZE(changes));
+	tcase_add_loop_test(tc,
+			    a_file_of_several_may_get_or_lose_a_name_meanwhile,
+			    0, (int)ARRAY_SIZE(name_changes));
 	tcase_add_test(tc,
 		       names_and_attributes_are_committed_without_the_content);
 	tcase_add_test(tc, a_removed_atomic_file_leaves_nothing);

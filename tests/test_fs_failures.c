@@ -407,6 +407,62 @@ START_TEST(a_flush_that_failed_is_forgotten_when_nothing_is_in_doubt)
 }
 END_TEST
 
+static int fail_wal_sync(void *arg, const struct vfs_event *ev)
+{
+	(void)arg;
+	if (ev->op == VFS_SYNC && ev->wal &&
+	    __atomic_load_n(&host_full, __ATOMIC_RELAXED))
+		return SQLITE_IOERR_FSYNC;
+	return SQLITE_OK;
+}
+
+static struct extent_row extent_of(u64 ino)
+{
+	struct extent_row row;
+	struct meta_reader *r;
+
+	ck_assert_int_eq(meta_reader_get(fs_volume(t.fs)->meta, &r), 0);
+	ck_assert_int_eq(meta_extent_get(r, ino, 0, &row, NULL), 0);
+	meta_reader_put(r);
+	return row;
+}
+
+/* Nobody knows which of the two commits the disk has: neither's blocks may be
+ * written to. */
+START_TEST(after_a_failed_sync_no_block_that_was_freed_is_given_out)
+{
+	struct extent_row old, new;
+	u64 fh, ino, start;
+	u32 nr;
+
+	t.volume_size = 4u << 20;
+	vfs_set_hook(fail_wal_sync, NULL);
+	test_fs_open(&t);
+	ino = test_create(&t, FS_ROOT_INO, "file", &fh);
+	write_pages(fh, 1);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	old = extent_of(ino);
+	write_pages(fh, 2);
+	host_full = true;
+	ck_assert_int_eq(test_fsync(&t, fh), -EIO);
+	host_full = false;
+	ck_assert_int_ne(test_fsync(&t, fh), 0);
+	new = extent_of(ino);
+	ck_assert_uint_ne(old.block, new.block);
+
+	while (!volume_swap_ops.alloc(fs_volume(t.fs), 64, &start, &nr)) {
+		ck_assert(start + nr <= old.block ||
+			  old.block + old.npages <= start);
+		ck_assert(start + nr <= new.block ||
+			  new.block + new.npages <= start);
+	}
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_ne(test_fs_close(&t), 0);
+	vfs_set_hook(NULL, NULL);
+	test_fs_check_volume();
+}
+END_TEST
+
 /* ---- sync ---- */
 
 START_TEST(sync_writes_large_files_before_it_stops_writers)
@@ -550,6 +606,61 @@ START_TEST(what_fallocate_cannot_get_any_more_fails_no_other_file)
 	ck_assert_int_eq(fs_getattr(t.fs, ino, &(struct stat){0}), -ENOENT);
 	ck_assert_int_eq(test_fs_close(&t), 0);
 	wal_gate_remove();
+}
+END_TEST
+
+/* In writeback mode the kernel has taken the bytes long ago. */
+START_TEST(late_writes_without_any_room_are_told_at_fsync_and_at_close)
+{
+	static char buf[1 << 16];
+	u64 fh, other, ino;
+
+	t.writeback = true;
+	t.volume_size = 2u << 20;
+	t.cache_size = 1u << 20;
+	test_fs_open(&t);
+	ino = test_create(&t, FS_ROOT_INO, "file", &fh);
+	other = test_open(&t, ino);
+	for (u64 pos = 0; pos < 4u << 20; pos += sizeof(buf))
+		(void)fs_write_ino(t.fs, ino, pos, buf, sizeof(buf),
+				   CACHE_WRITE_WRITEPAGE);
+	ck_assert_int_lt(test_fsync(&t, fh), 0);
+	ck_assert_int_lt(test_fsync(&t, fh), 0);
+	ck_assert_int_lt(fs_flush(t.fs, other), 0);
+	ck_assert_int_eq(fs_flush(t.fs, other), 0);
+
+	/* what was lost is no part of the file any more */
+	ck_assert_int_eq(fs_setattr(t.fs, ino, fh, &(struct stat){0},
+				    FS_SET_SIZE, &(struct stat){0}),
+			 0);
+	(void)fs_flush(t.fs, fh);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, other), 0);
+	test_fs_reopen(&t);
+	ck_assert_uint_eq(reserved_blocks(), 0);
+}
+END_TEST
+
+/* Its content belongs to no commit, so it needs no rows. */
+START_TEST(an_orphan_is_never_committed)
+{
+	u64 fh, ino, nr;
+
+	test_fs_open(&t);
+	ino = test_create(&t, FS_ROOT_INO, "file", &fh);
+	write_pages(fh, 1);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	nr = extent_of(ino).block;
+	ck_assert_int_eq(fs_unlink(t.fs, FS_ROOT_INO, "file"), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	write_pages(fh, 2);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_uint_eq(extent_of(ino).block, nr);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+	ck_assert_int_eq(fs_getattr(t.fs, ino, &(struct stat){0}), -ENOENT);
 }
 END_TEST
 
@@ -874,6 +985,12 @@ Suite *test_suite(void)
 		       a_replaced_name_waits_for_its_content_after_any_failure);
 	tcase_add_test(
 		tc, a_flush_that_failed_is_forgotten_when_nothing_is_in_doubt);
+	tcase_add_test(
+		tc, after_a_failed_sync_no_block_that_was_freed_is_given_out);
+	tcase_add_test(
+		tc,
+		late_writes_without_any_room_are_told_at_fsync_and_at_close);
+	tcase_add_test(tc, an_orphan_is_never_committed);
 	tcase_add_test(tc, sync_writes_large_files_before_it_stops_writers);
 	tcase_add_test(tc, targets_of_symlinks_count_as_bookkeeping);
 	tcase_add_test(tc, fallocate_of_what_is_written_needs_no_space);

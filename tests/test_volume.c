@@ -218,6 +218,89 @@ static void expect_pages(struct volume *v, u64 pgoff, u32 nr, u8 value)
 	}
 }
 
+/* ---- in which order ---- */
+
+/* What is done to the files: F flushes data, W writes it, S syncs the WAL, w
+ * writes it, m writes meta.db, D syncs a folder. */
+static char done[64];
+
+static void note_done(char what)
+{
+	size_t nr = strlen(done);
+
+	if (nr < sizeof(done) - 1)
+		done[nr] = what;
+}
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+	note_done('D');
+	return __real_fsync(fd);
+}
+
+static int note_device(void *arg, unsigned kind)
+{
+	if (kind == BDEV_FAULT_FLUSH)
+		note_done('F');
+	else if (kind == BDEV_FAULT_WRITE)
+		note_done('W');
+	return 0;
+}
+
+static int note_database(void *arg, const struct vfs_event *ev)
+{
+	if (ev->op == VFS_SYNC && ev->wal)
+		note_done('S');
+	else if (ev->op == VFS_WRITE)
+		note_done(ev->wal ? 'w' : 'm');
+	return SQLITE_OK;
+}
+
+static int wrap_noting(void *arg, struct bdev *lower, struct bdev **ret)
+{
+	int err = wrap_fault(arg, lower, ret);
+
+	if (!err)
+		bdev_fault_set_hook(*ret, note_device, NULL);
+	return err;
+}
+
+/* The last COMMIT of a daemon that was killed may be in the host's memory
+ * alone. */
+START_TEST(a_mount_makes_all_there_is_durable_before_it_writes)
+{
+	static const struct volume_options noting = {.wrap = wrap_noting};
+	struct volume *v;
+	int status;
+	pid_t pid;
+
+	create(0);
+	pid = fork();
+	if (!pid) {
+		v = open_volume(&plain);
+		fill(4, 1);
+		_exit(commit_pages(v, 0, 4) ? 1 : 0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+
+	memset(done, 0, sizeof(done));
+	vfs_set_hook(note_database, NULL);
+	v = open_volume(&noting);
+	for (const char *what = "FSD"; *what; what++) {
+		size_t at = strcspn(done, (char[]){*what, '\0'});
+
+		ck_assert_msg(at < strcspn(done, "Wwm"), "%c in %s", *what,
+			      done);
+	}
+	expect_pages(v, 0, 4, 1);
+	ck_assert_int_eq(volume_close(v), 0);
+	vfs_set_hook(NULL, NULL);
+}
+END_TEST
+
 /* ---- creation and opening ---- */
 
 START_TEST(a_new_volume_is_empty_and_well)
@@ -1354,6 +1437,7 @@ static void add_accidents(TCase *tc)
 	tcase_add_test(tc,
 		       a_read_only_volume_gives_its_pages_and_keeps_its_epoch);
 	tcase_add_test(tc, check_says_which_blocks_are_used_twice);
+	tcase_add_test(tc, a_mount_makes_all_there_is_durable_before_it_writes);
 	tcase_add_test(tc, a_holder_whose_mount_is_gone_is_waited_for);
 	tcase_add_loop_test(
 		tc, every_failed_call_of_the_device_is_told_and_loses_no_commit,
