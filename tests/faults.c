@@ -2,7 +2,10 @@
 #include "config.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "faults.h"
 #include "vfs.h"
@@ -92,10 +95,142 @@ static const struct kind *fails(enum source source, unsigned call)
 	return found;
 }
 
+/* ---- a device that forgets ---- */
+
+#define FORGETFUL_BLOCKS 16384
+
+struct forgetful {
+	struct bdev bdev;
+	struct bdev *lower;
+	pthread_mutex_t lock;
+	bool written[FORGETFUL_BLOCKS]; /* since the last flush; under lock */
+};
+
+static struct forgetful *forgetful_of(struct bdev *b)
+{
+	return container_of(b, struct forgetful, bdev);
+}
+
+static int forgetful_read(struct bdev *b, u64 block, u32 nr, void *const *pages)
+{
+	struct bdev *low = forgetful_of(b)->lower;
+
+	return low->ops->read(low, block, nr, pages);
+}
+
+static int forgetful_write(struct bdev *b, u64 block, u32 nr,
+			   void *const *pages)
+{
+	struct forgetful *f = forgetful_of(b);
+	int err;
+
+	(void)pthread_mutex_lock(&f->lock);
+	if (block + nr > FORGETFUL_BLOCKS)
+		abort();
+	memset(f->written + block, true, nr);
+	err = f->lower->ops->write(f->lower, block, nr, pages);
+	(void)pthread_mutex_unlock(&f->lock);
+	return err;
+}
+
+static int forgetful_flush(struct bdev *b)
+{
+	struct forgetful *f = forgetful_of(b);
+
+	(void)pthread_mutex_lock(&f->lock);
+	memset(f->written, false, sizeof(f->written));
+	(void)pthread_mutex_unlock(&f->lock);
+	return f->lower->ops->flush(f->lower);
+}
+
+/* A host that has told of an error takes its pages for clean. */
+static void forget(struct bdev *b)
+{
+	static _Alignas(PAGE_SIZE) u8 garbage[PAGE_SIZE];
+	struct forgetful *f = forgetful_of(b);
+	void *page = garbage;
+
+	(void)pthread_mutex_lock(&f->lock);
+	memset(garbage, 0xdb, sizeof(garbage));
+	for (u64 i = 0; i < FORGETFUL_BLOCKS; i++)
+		if (f->written[i] &&
+		    f->lower->ops->write(f->lower, i, 1, &page))
+			abort();
+	memset(f->written, false, sizeof(f->written));
+	(void)pthread_mutex_unlock(&f->lock);
+}
+
+static int forgetful_discard(struct bdev *b, u64 block, u64 nr)
+{
+	struct bdev *low = forgetful_of(b)->lower;
+
+	return low->ops->discard(low, block, nr);
+}
+
+static int forgetful_size(struct bdev *b, u64 *ret_blocks)
+{
+	struct bdev *low = forgetful_of(b)->lower;
+
+	return low->ops->size(low, ret_blocks);
+}
+
+static int forgetful_held(struct bdev *b, u64 *ret_blocks)
+{
+	struct bdev *low = forgetful_of(b)->lower;
+
+	return low->ops->held(low, ret_blocks);
+}
+
+static int forgetful_grow(struct bdev *b, u64 blocks)
+{
+	struct bdev *low = forgetful_of(b)->lower;
+
+	return low->ops->grow(low, blocks);
+}
+
+static void forgetful_close(struct bdev *b)
+{
+	struct forgetful *f = forgetful_of(b);
+
+	f->lower->ops->close(f->lower);
+	(void)pthread_mutex_destroy(&f->lock);
+	free(f);
+}
+
+static const struct bdev_operations forgetful_operations = {
+	.name = "forgetful",
+	.read = forgetful_read,
+	.write = forgetful_write,
+	.flush = forgetful_flush,
+	.discard = forgetful_discard,
+	.size = forgetful_size,
+	.held = forgetful_held,
+	.grow = forgetful_grow,
+	.close = forgetful_close,
+};
+
+static int forgetful_wrap(struct bdev *lower, struct bdev **ret)
+{
+	struct forgetful *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -ENOMEM;
+	f->bdev.ops = &forgetful_operations;
+	f->lower = lower;
+	(void)pthread_mutex_init(&f->lock, NULL);
+	*ret = &f->bdev;
+	return 0;
+}
+
+/* ---- who is asked ---- */
+
+/* @arg: the device that is to forget. */
 static int ask_device(void *arg, unsigned call)
 {
 	const struct kind *k = fails(DEVICE, call);
 
+	if (k == &kinds[FAULT_data_flush_lost])
+		forget(arg);
 	if (k)
 		return k->answer;
 	k = fails(HOST, call);
@@ -160,10 +295,16 @@ void faults_init(void)
 
 int faults_wrap(void *arg, struct bdev *lower, struct bdev **ret)
 {
-	int err = bdev_fault_wrap(lower, ret);
+	struct bdev *mine;
+	int err = forgetful_wrap(lower, &mine);
 
-	if (!err)
-		bdev_fault_set_hook(*ret, ask_device, NULL);
+	if (err)
+		return err;
+	err = bdev_fault_wrap(mine, ret);
+	if (err)
+		free(forgetful_of(mine)); /* @lower stays the caller's */
+	else
+		bdev_fault_set_hook(*ret, ask_device, mine);
 	return err;
 }
 

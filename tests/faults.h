@@ -18,13 +18,15 @@
 
 /* X(name, source, what, answer): @what is a mask of calls of the source, of
  * BDEV_FAULT_* or 1 << VFS_*; @answer its error. HOST is data file and database
- * at once. */
+ * at once. With data_flush_lost all that was written since the last flush is
+ * gone, and the next flush answers 0. */
 #define FAULT_KINDS(X)                                                     \
 	X(data_read, DEVICE, BDEV_FAULT_READ, -EIO)                        \
 	X(data_write, DEVICE, BDEV_FAULT_WRITE, -EIO)                      \
 	X(data_write_full, DEVICE, BDEV_FAULT_WRITE, -ENOSPC)              \
 	X(data_flush, DEVICE, BDEV_FAULT_FLUSH, -EIO)                      \
 	X(data_flush_full, DEVICE, BDEV_FAULT_FLUSH, -ENOSPC)              \
+	X(data_flush_lost, DEVICE, BDEV_FAULT_FLUSH, -EIO)                 \
 	X(data_grow, DEVICE, BDEV_FAULT_GROW, -EIO)                        \
 	X(data_grow_full, DEVICE, BDEV_FAULT_GROW, -ENOSPC)                \
 	X(data_discard, DEVICE, BDEV_FAULT_DISCARD, -EIO)                  \

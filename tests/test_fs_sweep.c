@@ -159,13 +159,23 @@ static bool is_clear(const struct fault_case *c, int err)
 	return own == -ENOMEM && err == -ENOSPC;
 }
 
+/* Pages that only a slot had are gone with it: that is said for ever. */
+static bool may_be_lost(const struct fault_case *c, int err)
+{
+	return c->kind == FAULT_data_flush_lost && err == -EIO;
+}
+
 /* Everybody is told at most once. */
-static void tell_all(void)
+static void tell_all(const struct fault_case *c)
 {
 	for (int i = 0; i < WORKLOAD_SLOTS; i++) {
+		int err;
+
 		if (!world.fh[i])
 			continue;
-		(void)sync_slot(i);
+		err = sync_slot(i);
+		if (err && may_be_lost(c, sync_slot(i)))
+			continue;
 		must(sync_slot(i) == 0);
 	}
 }
@@ -196,11 +206,16 @@ static void nothing_is_leaked(void)
 }
 
 /* The rest, with no fault in the way. */
-static void go_on(struct outcome *o, unsigned i)
+static void go_on(const struct fault_case *c, struct outcome *o, unsigned i)
 {
 	for (; i < nr_steps; i++) {
 		int err = run_step(i);
 
+		o->reached = i + 1;
+		if (may_be_lost(c, err)) {
+			(void)unmount_it();
+			return;
+		}
 		if (err)
 			ck_abort_msg("%s: step %u again: %s", now, i,
 				     strerror(-err));
@@ -240,8 +255,8 @@ static void after_error(const struct fault_case *c, struct outcome *o,
 		return;
 	}
 	if (world.fs)
-		tell_all();
-	go_on(o, i);
+		tell_all(c);
+	go_on(c, o, i);
 }
 
 static void work(const struct fault_case *c, struct outcome *o)
@@ -269,7 +284,7 @@ static void work(const struct fault_case *c, struct outcome *o)
 	}
 	o->fired = faults_disarm();
 	if (!c->kill)
-		go_on(o, nr_steps);
+		go_on(c, o, nr_steps);
 }
 
 static void work_in_child(const struct fault_case *c, struct outcome *o)
