@@ -328,6 +328,8 @@ static void tidy(struct fs *fs)
 			fs_log(fs, LOG_WARNING, "checkpoint: %s",
 			       strerror(-rc));
 	}
+	if (!fs_readonly(fs))
+		volume_spare_host(fs->volume);
 	charge_meta(fs);
 	if (cache_metadata_over(fs->cache))
 		inode_shrink(fs, false);

@@ -32,6 +32,10 @@ struct data_header {
 static const char data_magic[16] = "foliofs data 01";
 
 #define BOUND_AGE_NS NSEC_PER_SEC
+/* Of the host's room so much is not for `data`: a part of all there is, and no
+ * more than 32 MiB. */
+#define HOST_SPARE_SHARE 32
+#define HOST_SPARE_MAX ((u64)32 << 20 >> PAGE_SHIFT)
 /* So many blocks are out of reach at a time while their room is given back. */
 #define COMPACT_BLOCKS 8192
 /* How often to look whether a holder that is ending has let go. */
@@ -612,18 +616,33 @@ int volume_open_files(const char *path, const struct volume_options *opt,
 
 /* ---- space ---- */
 
+/* What the host has free, in blocks, and how much of that is the database's:
+ * content that has its blocks must not find a log that cannot grow. */
+static u64 host_free(const struct volume *v, u64 *ret_spare)
+{
+	struct statvfs st;
+	u64 sectors;
+
+	*ret_spare = 0;
+	if (fstatvfs(v->dirfd, &st) < 0)
+		return 0;
+	sectors = st.f_frsize / 512;
+	*ret_spare = min((u64)st.f_blocks * sectors / (PAGE_SIZE / 512) /
+				 HOST_SPARE_SHARE,
+			 HOST_SPARE_MAX);
+	return (u64)st.f_bavail * sectors / (PAGE_SIZE / 512);
+}
+
 /* Blocks that can have content: those that the host has given `data`, whose
  * holes are not among them, and what it has free. */
 static u64 host_bound(const struct volume *v)
 {
-	struct statvfs st;
-	u64 bound;
+	u64 spare, bound;
+	u64 nr = host_free(v, &spare);
 
 	if (v->data->ops->held(v->data, &bound))
 		bound = load(&v->data_blocks);
-	if (fstatvfs(v->dirfd, &st) == 0)
-		bound += (u64)st.f_bavail * (st.f_frsize / 512) /
-			 (PAGE_SIZE / 512);
+	bound += nr - min(nr, spare);
 	return v->max_blocks ? min(v->max_blocks, bound) : bound;
 }
 
@@ -710,6 +729,16 @@ int volume_compact_some(struct volume *v, u64 *from)
 	count(&v->count.data_discarded_blocks, nr);
 	*from = start + nr;
 	return 1;
+}
+
+void volume_spare_host(struct volume *v)
+{
+	u64 spare;
+
+	if (v->readonly || host_free(v, &spare) >= spare)
+		return;
+	if (volume_compact_some(v, &v->spared) <= 0)
+		v->spared = 0;
 }
 
 /* ---- mounting ---- */

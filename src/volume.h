@@ -45,6 +45,8 @@ struct volume {
 	u64 max_blocks;	 /* bound of data, 0: the host's */
 	bool map_loaded; /* the block map was, not built from extents */
 
+	u64 spared; /* the committer's: see volume_spare_host() */
+
 	struct mutex grow_lock; /* LOCK_CONN: held while `data` grows */
 
 	/* atomic */
@@ -125,6 +127,14 @@ void volume_update_bound(struct volume *v);
  * on), -EROFS, -EOPNOTSUPP (the host cannot) and other errors of the host.
  */
 int volume_compact_some(struct volume *v, u64 *from);
+
+/*
+ * When the host has so little room left that the database may not be able to
+ * grow: give it back that of some free blocks. So what is removed from a volume
+ * that has filled its host helps before anybody thinks of compaction.
+ * Context: the committer, between commits.
+ */
+void volume_spare_host(struct volume *v);
 
 /*
  * Make all data written before the call durable.
