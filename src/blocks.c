@@ -379,6 +379,8 @@ int blocks_new(u64 nr, void (*charge)(void *arg, s64 bytes), void *arg,
 
 	if (nr < 2)
 		return -EINVAL;
+	if (nr > BLOCKS_MAX)
+		return -EFBIG;
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
@@ -598,6 +600,30 @@ static int grow_parked(struct blocks *b)
 	return 0;
 }
 
+/* Whether a commit may free it: all of it is there, used and not withheld. It
+ * is not so where extents of a damaged volume say nonsense, as the map may have
+ * been loaded and not made from them. */
+static bool may_be_freed(const struct blocks *b, u64 start, u64 nr)
+{
+	if (!start || start >= b->nr || nr > b->nr - start)
+		return false;
+	while (nr) {
+		u64 g = start >> GROUP_SHIFT;
+		u32 bit = (u32)(start & (GROUP_BLOCKS - 1));
+		u32 part = group_part(start, nr);
+		const u64 *withheld = b->groups[g].withheld;
+
+		if (!group_all(b, g, bit, part, true))
+			return false;
+		if (withheld &&
+		    bit_find(withheld, bit, bit + part, true) < bit + part)
+			return false;
+		start += part;
+		nr -= part;
+	}
+	return true;
+}
+
 /* Make the run the rest of the one that was parked last. */
 static bool park_joined(struct blocks *b, u64 seq, u64 start, u64 nr)
 {
@@ -634,7 +660,7 @@ int blocks_free_deferred(struct blocks *b, u64 seq, u64 start, u64 nr)
 	mutex_lock(&b->lock);
 	assert(b->nr_parked == b->nr_released ||
 	       b->parked[b->nr_parked - 1].seq <= seq);
-	err = park(b, seq, start, nr);
+	err = may_be_freed(b, start, nr) ? park(b, seq, start, nr) : -EUCLEAN;
 	if (!err)
 		b->nr_deferred += nr;
 	else
@@ -657,8 +683,14 @@ static void end_grace(struct blocks *b)
 	size_t nr = b->nr_waiting;
 
 	for (size_t i = 0; i < nr; i++) {
-		b->nr_deferred -= b->parked[i].nr;
-		withhold_or_free(b, b->parked[i].start, b->parked[i].nr);
+		const struct parked *p = &b->parked[i];
+
+		b->nr_deferred -= p->nr;
+		/* two extents of a damaged volume may have had it */
+		if (may_be_freed(b, p->start, p->nr))
+			withhold_or_free(b, p->start, p->nr);
+		else
+			b->leaked = true;
 	}
 	memmove(b->parked, b->parked + nr,
 		(b->nr_parked - nr) * sizeof(*b->parked));
@@ -895,7 +927,9 @@ int blocks_resize(struct blocks *b, u64 nr)
 	int err;
 
 	mutex_lock(&b->lock);
-	err = nr == b->nr ? 0 : resize(b, nr);
+	err = nr > BLOCKS_MAX ? -EFBIG : 0;
+	if (!err && nr != b->nr)
+		err = resize(b, nr);
 	blocks_unlock(b);
 	return err;
 }

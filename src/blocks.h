@@ -27,7 +27,12 @@
 
 struct blocks;
 
-/* @nr: blocks there may be in all (the volume's bound). @charge may be NULL. */
+/* 256 TiB. Each 32768 take 24 bytes here, used or not: a damaged volume that
+ * speaks of more is not to take all memory. */
+#define BLOCKS_MAX ((u64)1 << 36)
+
+/* @nr: blocks there may be in all (the volume's bound). @charge may be NULL.
+ * Return: 0, -EINVAL, -EFBIG (more than BLOCKS_MAX), -ENOMEM. */
 int blocks_new(u64 nr, void (*charge)(void *arg, s64 bytes), void *arg,
 	       struct blocks **ret_blocks);
 void blocks_free_all(struct blocks *b);
@@ -48,8 +53,9 @@ int blocks_alloc(struct blocks *b, u32 want, u64 *ret_start, u32 *ret_nr);
 void blocks_free(struct blocks *b, u64 start, u64 nr);
 
 /* Freed by commit @seq; blocks_release(seq) frees all up to it, once each
- * read that began before has ended. Return: 0 or -ENOMEM (nothing parked:
- * the blocks stay used until the next mount, which is safe). */
+ * read that began before has ended. Return: 0; -ENOMEM or -EUCLEAN (they are
+ * out of bounds or not in use): nothing is parked, the blocks stay as they are
+ * until the next mount, which is safe and looks at the extents. */
 int blocks_free_deferred(struct blocks *b, u64 seq, u64 start, u64 nr);
 void blocks_release(struct blocks *b, u64 seq);
 /* The commit failed and is rolled back: its deferred frees are void. */

@@ -141,7 +141,7 @@ static int mark(struct blocks *b, const struct run *run, u64 max_blocks)
 	int err = 0;
 
 	if (!run->nr || __builtin_add_overflow(run->start, run->nr, &end) ||
-	    end > PGOFF_MAX || (max_blocks && end > max_blocks))
+	    end > BLOCKS_MAX || (max_blocks && end > max_blocks))
 		return -EUCLEAN;
 	blocks_stat(b, &st);
 	if (end > st.total)

@@ -229,12 +229,18 @@ static int write_out(struct transaction *t)
 /* ---- replay ---- */
 
 /* Blocks that rows of this transaction let go. That it cannot be noted leaves
- * them used until the next mount, which is safe. */
+ * them as they are until the next mount, which is safe. */
 static int freed(void *arg, u64 block, u64 nr)
 {
 	struct transaction *t = arg;
+	struct blocks *b = t->fs->volume->blocks;
 
-	(void)blocks_free_deferred(t->fs->volume->blocks, t->epoch, block, nr);
+	if (blocks_free_deferred(b, t->epoch, block, nr) == -EUCLEAN)
+		fs_log(t->fs, LOG_ERR,
+		       "extents are damaged, blocks %llu-%llu are not in use: "
+		       "unmount, and folioctl check says more",
+		       (unsigned long long)block,
+		       (unsigned long long)(block + nr - 1));
 	return 0;
 }
 

@@ -298,7 +298,7 @@ int volume_create(const char *path, const struct volume_options *opt, char *err,
 		return complain(err, errlen, -EINVAL,
 				"a volume has at least %zuK",
 				VOLUME_MIN_BLOCKS * PAGE_SIZE / 1024);
-	if (opt->size / PAGE_SIZE > PGOFF_MAX)
+	if (opt->size / PAGE_SIZE > BLOCKS_MAX)
 		return complain(err, errlen, -EINVAL, "it is too large");
 	if (mkdir(path, 0700) == 0)
 		made = true;
@@ -643,7 +643,7 @@ static u64 host_bound(const struct volume *v)
 	if (v->data->ops->held(v->data, &bound))
 		bound = load(&v->data_blocks);
 	bound += nr - min(nr, spare);
-	return v->max_blocks ? min(v->max_blocks, bound) : bound;
+	return min(v->max_blocks ? v->max_blocks : BLOCKS_MAX, bound);
 }
 
 void volume_update_bound(struct volume *v)
@@ -754,7 +754,7 @@ static int fit(struct volume *v, u64 end)
 {
 	struct blocks_stat st;
 
-	if (end > PGOFF_MAX || (v->max_blocks && end > v->max_blocks))
+	if (end > BLOCKS_MAX || (v->max_blocks && end > v->max_blocks))
 		return -EUCLEAN;
 	blocks_stat(v->blocks, &st);
 	return end > st.total ? blocks_resize(v->blocks, end) : 0;

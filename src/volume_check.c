@@ -14,8 +14,6 @@
 
 /* Blocks are marked in parts that do not cross the groups of the map. */
 #define MARK_BLOCKS 32768u
-/* No host has room for more of them: 64 TiB. */
-#define BLOCKS_MAX ((u64)1 << 34)
 
 int data_check_init(struct data_check *c, struct volume *v,
 		    struct meta_conn *conn,

@@ -241,6 +241,29 @@ START_TEST(a_deferred_block_comes_free_when_its_commit_is_released)
 }
 END_TEST
 
+/* Extents of a damaged volume name any blocks, and some twice. */
+START_TEST(a_commit_frees_only_what_is_in_use_and_that_once)
+{
+	struct blocks *b = make(100);
+
+	ck_assert_int_eq(blocks_mark_used(b, 10, 2, false), 0);
+	ck_assert_int_eq(blocks_free_deferred(b, 7, 0, 1), -EUCLEAN);
+	ck_assert_int_eq(blocks_free_deferred(b, 7, 10, 3), -EUCLEAN);
+	ck_assert_int_eq(blocks_free_deferred(b, 7, 99, 2), -EUCLEAN);
+	ck_assert_int_eq(blocks_free_deferred(b, 7, UINT64_MAX, 2), -EUCLEAN);
+	ck_assert_uint_eq(stat_of(b).deferred, 0);
+	ck_assert(blocks_leaked(b));
+
+	ck_assert_int_eq(blocks_free_deferred(b, 7, 10, 2), 0);
+	ck_assert_int_eq(blocks_free_deferred(b, 7, 10, 2), 0);
+	ck_assert_int_eq(blocks_free_deferred(b, 7, 11, 1), 0);
+	blocks_release(b, 7);
+	ck_assert_uint_eq(stat_of(b).used, 1);
+	ck_assert_uint_eq(stat_of(b).deferred, 0);
+	done(b);
+}
+END_TEST
+
 START_TEST(a_cancelled_commit_frees_nothing)
 {
 	struct blocks *b = make_full();
@@ -810,6 +833,7 @@ Suite *test_suite(void)
 	tcase_add_loop_test(
 		tc, every_block_is_given_out_once_then_there_is_no_space, 0, 8);
 	tcase_add_test(tc, fragmented_space_gives_the_longest_run_nearby);
+	tcase_add_test(tc, a_commit_frees_only_what_is_in_use_and_that_once);
 	tcase_add_test(tc, marking_refuses_what_is_used_or_out_of_bounds);
 	tcase_add_test(tc, a_small_volume_stays_below_its_spread);
 	tcase_add_test(tc, reservations_leave_one_percent);

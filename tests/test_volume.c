@@ -1139,6 +1139,39 @@ START_TEST(check_says_which_blocks_are_used_twice)
 }
 END_TEST
 
+/* Unwritten ones may lie behind the end of data, and so anywhere. */
+START_TEST(extents_behind_all_bounds_cost_no_memory_and_free_nothing)
+{
+	static const u64 huge[] = {BLOCKS_MAX - 1, (u64)1 << 50, PGOFF_MAX};
+	struct volume *v;
+	char lines[4096];
+
+	create(0);
+	v = open_volume(&plain);
+	fill(2, 1);
+	ck_assert_int_eq(commit_pages(v, 0, 2), 0);
+	ck_assert_int_eq(meta_begin(v->meta), 0);
+	ck_assert_int_eq(meta_extent_put(v->meta, INO, 9, 2, huge[_i],
+					 META_EXTENT_UNWRITTEN, NULL, defer, v),
+			 0);
+	ck_assert_int_eq(meta_commit(v->meta, 3, true), 0);
+	ck_assert_int_eq(volume_close(v), 0);
+	ck_assert_int_eq(check_lines(lines), 1);
+	ck_assert_msg(strstr(lines, "inode 2, page 9: ") &&
+			      strstr(lines, "are out of bounds or used twice"),
+		      "%s", lines);
+
+	/* the map that was saved knows nothing of it */
+	v = open_volume(&plain);
+	ck_assert(v->map_loaded);
+	expect_pages(v, 0, 2, 1);
+	ck_assert_int_eq(blocks_free_deferred(v->blocks, 4, huge[_i], 2),
+			 -EUCLEAN);
+	ck_assert_int_eq(volume_close(v), 0);
+	expect_refusal(-EUCLEAN, "extents are damaged");
+}
+END_TEST
+
 static void *close_volume(void *arg)
 {
 	return volume_close(arg) ? arg : NULL;
@@ -1438,6 +1471,9 @@ static void add_accidents(TCase *tc)
 		       a_read_only_volume_gives_its_pages_and_keeps_its_epoch);
 	tcase_add_test(tc, check_says_which_blocks_are_used_twice);
 	tcase_add_test(tc, a_mount_makes_all_there_is_durable_before_it_writes);
+	tcase_add_loop_test(
+		tc, extents_behind_all_bounds_cost_no_memory_and_free_nothing,
+		0, 3);
 	tcase_add_test(tc, a_holder_whose_mount_is_gone_is_waited_for);
 	tcase_add_loop_test(
 		tc, every_failed_call_of_the_device_is_told_and_loses_no_commit,
