@@ -163,7 +163,11 @@ int conn_open(struct meta_conn *c, const char *path, int flags, int cache_kib)
 		       "PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint=0; "
 		       "PRAGMA synchronous=NORMAL;",
 		       cache_kib);
-	err = conn_exec(c, pragmas);
+	err = 0;
+	if (vfs_has_frozen_log(c->db))
+		err = conn_exec(c, "PRAGMA locking_mode=EXCLUSIVE");
+	if (!err)
+		err = conn_exec(c, pragmas);
 	if (err)
 		conn_close(c);
 	return err;

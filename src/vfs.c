@@ -4,9 +4,11 @@
 #include "vfs.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "list.h"
 #include "lock.h"
@@ -20,7 +22,8 @@
 struct vfs_db {
 	/* constant */
 	char *path;
-	bool immutable;
+	bool frozen;
+	bool has_log; /* frozen with a WAL that is to be read */
 	struct list_head node;
 
 	/* atomic */
@@ -437,10 +440,22 @@ static int shim_file_size(sqlite3_file *file, sqlite3_int64 *size)
 	return lower(file)->pMethods->xFileSize(lower(file), size);
 }
 
+static bool is_frozen(sqlite3_file *file)
+{
+	const struct vfs_db *db = file_of(file)->db;
+
+	return db && db->frozen;
+}
+
+/* Of what nobody writes to, there is nothing to lock: and locks for writing are
+ * not to be had of what is open for reading. */
 static int shim_lock(sqlite3_file *file, int level)
 {
-	int rc = run_hook(file_of(file), VFS_LOCK, NULL, 0, 0);
+	int rc;
 
+	if (is_frozen(file))
+		return SQLITE_OK;
+	rc = run_hook(file_of(file), VFS_LOCK, NULL, 0, 0);
 	if (rc != SQLITE_OK)
 		return rc;
 	return lower(file)->pMethods->xLock(lower(file), level);
@@ -448,6 +463,8 @@ static int shim_lock(sqlite3_file *file, int level)
 
 static int shim_unlock(sqlite3_file *file, int level)
 {
+	if (is_frozen(file))
+		return SQLITE_OK;
 	return lower(file)->pMethods->xUnlock(lower(file), level);
 }
 
@@ -471,8 +488,10 @@ static int shim_device_characteristics(sqlite3_file *file)
 	const struct vfs_file *f = file_of(file);
 	int flags = lower(file)->pMethods->xDeviceCharacteristics(lower(file));
 
-	return f->db && f->db->immutable ? flags | SQLITE_IOCAP_IMMUTABLE
-					 : flags;
+	/* SQLite takes what is immutable to have no WAL */
+	if (f->db && f->db->frozen && !f->db->has_log)
+		flags |= SQLITE_IOCAP_IMMUTABLE;
+	return flags;
 }
 
 static int shim_shm_map(sqlite3_file *file, int region, int size, int extend,
@@ -673,7 +692,26 @@ static void register_once(void)
 	register_rc = sqlite3_vfs_register(&shim, 0);
 }
 
-int vfs_db_new(const char *path, bool immutable, struct vfs_db **ret_db)
+static bool has_log(const char *path)
+{
+	char wal[PATH_MAX];
+	struct stat st;
+
+	(void)snprintf(wal, sizeof(wal), "%s-wal", path);
+	return stat(wal, &st) == 0 && st.st_size > 0;
+}
+
+bool vfs_has_frozen_log(sqlite3 *conn)
+{
+	sqlite3_file *file = NULL;
+
+	(void)sqlite3_file_control(conn, "main", SQLITE_FCNTL_FILE_POINTER,
+				   &file);
+	return file && file->pMethods && is_frozen(file) &&
+	       file_of(file)->db->has_log;
+}
+
+int vfs_db_new(const char *path, bool frozen, struct vfs_db **ret_db)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct vfs_db *db;
@@ -684,7 +722,8 @@ int vfs_db_new(const char *path, bool immutable, struct vfs_db **ret_db)
 	db = calloc(1, sizeof(*db));
 	if (!db)
 		return -ENOMEM;
-	db->immutable = immutable;
+	db->frozen = frozen;
+	db->has_log = frozen && has_log(path);
 	db->path = strdup(path);
 	if (!db->path) {
 		free(db);

@@ -40,10 +40,15 @@ struct vfs_db;
 
 /*
  * Say that @path (absolute, canonical) is to be opened with this VFS; others
- * are refused. @immutable: nobody writes to it, not even a -shm beside it.
+ * are refused. @frozen: nobody can write to it, not even a -shm beside it.
  */
-int vfs_db_new(const char *path, bool immutable, struct vfs_db **ret_db);
+int vfs_db_new(const char *path, bool frozen, struct vfs_db **ret_db);
 void vfs_db_free(struct vfs_db *db);
+
+/* Is it frozen, and what a crash has left in its WAL is to be read? Then the
+ * connection, before anything else, is to have locking_mode=EXCLUSIVE: SQLite
+ * makes the index of the WAL in its own memory then. */
+bool vfs_has_frozen_log(sqlite3 *conn);
 
 /* Sync the WAL of connection @conn; nothing to do when it has none yet.
  * Return: an SQLite code. */

@@ -91,6 +91,22 @@ t_last()
 }
 run 'times, births, links and sizes are there after a remount' t_last
 
+t_sync_writes()
+{
+	volume_remount -o "commit=0,cache_size=64M,$others"
+	for f in sync dsync direct,sync; do
+		head -c 40960 /dev/urandom >"$TMP/$f"
+		dd if="$TMP/$f" of="$MNT/$f" bs=4096 oflag="$f" 2>/dev/null
+	done
+	daemon_kill
+	volume_mount -o "cache_size=64M,$others"
+	for f in sync dsync direct,sync; do
+		cmp "$TMP/$f" "$MNT/$f"
+		rm "$TMP/$f" "$MNT/$f"
+	done
+}
+run 'what was written with O_SYNC or O_DSYNC outlasts the daemon' t_sync_writes
+
 t_acl()
 {
 	skip_unless setfacl getfacl
@@ -412,13 +428,20 @@ t_signals()
 }
 run 'TERM, INT and HUP unmount, with all committed' t_signals
 
+# What a kill left in the log counts as well.
 t_read_only_medium()
 {
 	am_root || skip 'only for root'
-	skip_unless unshare
+	volume_remount -o "commit=0,cache_size=64M,$others"
 	echo hello >"$MNT/f"
 	mkdir "$MNT/d"
-	volume_umount
+	sync "$MNT/f"
+	if [ "$1" = killed ]; then
+		daemon_kill
+		at_least "$(stat -c %s "$VOL/meta.db-wal")" 4096 'the log'
+	else
+		volume_umount
+	fi
 	mkdir -p "$TMP/medium"
 	mount --bind "$TMP" "$TMP/medium"
 	mount -o remount,bind,ro "$TMP/medium"
@@ -430,9 +453,10 @@ t_read_only_medium()
 		is "$(cat "$MNT/f")" hello
 		fails_with 'Read-only' touch "$MNT/f"
 		fails_with 'Read-only' rmdir "$MNT/d"
-		grep -q MemTotal "$MNT/.foliofs/meminfo" ||
-			cat "$MNT/.foliofs/meminfo" >/dev/null
+		is "$(find "$MNT" | wc -l)" 3 'names'
+		at_least "$(meminfo CacheTotal)" 1 CacheTotal
 		volume_umount
+		volume_check
 	) || rc=$?
 	umount "$TMP/medium"
 	is "$rc" 0 'on the read-only medium'
@@ -441,7 +465,10 @@ t_read_only_medium()
 	is "$(cat "$MNT/f")" hello
 	rm -r "$MNT/f" "$MNT/d"
 }
-run 'a volume on a read-only medium is mounted and read' t_read_only_medium
+run 'a volume on a read-only medium is mounted and read' \
+	t_read_only_medium unmounted
+run 'so is one whose daemon was killed, with what was committed' \
+	t_read_only_medium killed
 
 # ---- room on the disk
 

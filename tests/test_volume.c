@@ -1156,9 +1156,9 @@ START_TEST(extents_behind_all_bounds_cost_no_memory_and_free_nothing)
 			 0);
 	ck_assert_int_eq(meta_commit(v->meta, 3, true), 0);
 	ck_assert_int_eq(volume_close(v), 0);
-	ck_assert_int_eq(check_lines(lines), 1);
-	ck_assert_msg(strstr(lines, "inode 2, page 9: ") &&
-			      strstr(lines, "are out of bounds or used twice"),
+	ck_assert_int_ge(check_lines(lines), 1);
+	ck_assert_msg(strstr(lines, "pages 9-10: ") &&
+			      strstr(lines, "out of bounds"),
 		      "%s", lines);
 
 	/* the map that was saved knows nothing of it */
