@@ -148,7 +148,7 @@ int data_walk(struct data_check *c, bool sums,
 			const struct extent_row *row))
 {
 	struct extent_row *row = malloc(sizeof(*row));
-	sqlite3_stmt *s;
+	sqlite3_stmt *s = NULL;
 	int err = row ? 0 : -ENOMEM;
 
 	if (!err)

@@ -56,7 +56,7 @@ static int add_cluster(struct overlaps *o)
 static int find_clusters(struct data_check *c, struct overlaps *o)
 {
 	struct extent_row *row = malloc(sizeof(*row));
-	sqlite3_stmt *s;
+	sqlite3_stmt *s = NULL;
 	int err = row ? conn_stmt(c->conn, STMT_EXTENT_WALK, &s) : -ENOMEM;
 
 	if (err) {

@@ -337,7 +337,7 @@ static int probe_row(struct data_check *c, struct probe *p,
 static int probe_data(struct data_check *c, struct probe *p)
 {
 	struct extent_row *row = malloc(sizeof(*row));
-	sqlite3_stmt *s;
+	sqlite3_stmt *s = NULL;
 	int err = row ? conn_stmt(c->conn, STMT_EXTENT_WALK_SUMS, &s) : -ENOMEM;
 
 	memset(p, 0, sizeof(*p));
@@ -526,7 +526,7 @@ int volume_repair(const char *path, const struct volume_check_options *opt,
 	struct volume_options open_opt = {.patience_ms = VOLUME_PATIENCE_MS,
 					  .allow_network = true};
 	struct repair r = {.opt = opt, .err = err, .errlen = errlen};
-	bool kept;
+	bool kept = false;
 	int code;
 
 	code = volume_open_locked(path, &open_opt, &r.v, err, errlen);

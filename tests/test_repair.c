@@ -263,7 +263,7 @@ static void read_file(struct content *f, struct verdict *v)
 {
 	struct stat dir;
 	struct stat st;
-	u64 fh;
+	u64 fh = 0;
 	int err = fs_lookup(t.fs, FS_ROOT_INO, f->dir, &dir);
 
 	if (!err) {
