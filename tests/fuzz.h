@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzzing: a target takes any bytes and does something with them that must
- * neither crash, hang nor trip a sanitizer, and says itself what else must
- *hold.
+ * neither crash, hang nor trip a sanitizer; what else must hold it says itself.
  *
  * A program is a target and one of two drivers. fuzz_driver.c runs in make
  * check, built by any compiler: inputs made from the target's seeds by chance,
