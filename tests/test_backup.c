@@ -262,7 +262,7 @@ START_TEST(a_copy_follows_the_volume_from_state_to_state)
 {
 	u64 moved = 0;
 
-	for (u64 i = 0; i < test_rounds(25); i++) {
+	for (u64 i = 0; i < test_rounds(15); i++) {
 		change_source(rng_range(&rng, 1, 60));
 		must_backup();
 		compare_copy();
@@ -333,7 +333,7 @@ START_TEST(a_database_that_fails_leaves_the_older_copy_or_none)
 		must_backup();
 		change_source(40);
 	}
-	for (db_nth = 1; db_nth < 5000; db_nth += 1 + db_nth / 16) {
+	for (db_nth = 1; db_nth < 5000; db_nth += 1 + db_nth / 8) {
 		int rc;
 
 		db_calls = 0;
