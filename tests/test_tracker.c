@@ -933,17 +933,23 @@ static void hold_descriptors(struct child *c)
 }
 
 /* As a helper has while it is being started. */
-/* Is there a while in which it does not wake? */
+/*
+ * Is there a while in which it does not wake but for what others do? Processes
+ * of this machine that are on the same device come and go: each is a look, or
+ * a death.
+ */
 static bool gets_quiet(void)
 {
 	const struct timespec a_while = {.tv_nsec = 300 * 1000 * 1000};
 	bool quiet = false;
 
 	for (int i = 0; i < 100 && !quiet; i++) {
-		struct tracker_stat before = stat_now();
+		struct tracker_stat before = stat_now(), after;
 
 		(void)nanosleep(&a_while, NULL);
-		quiet = stat_now().tracker_wakeups == before.tracker_wakeups;
+		after = stat_now();
+		quiet = after.tracker_wakeups - before.tracker_wakeups <=
+			2 * (after.tracker_scans - before.tracker_scans);
 	}
 	return quiet;
 }
