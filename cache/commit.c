@@ -26,6 +26,8 @@
  *    detached meanwhile.
  * 3. So detached frames, written out in turn, and detached entries are complete
  *    only now, and are merged in.
+ * 4. What stands in foreign slots, or in slots that a failed flush may have
+ *    lost, is moved to others, piece by piece (move_slots()).
  *
  * A file of few pages, all DIRTY, is kept for inline instead: the pages stay
  * where they are (PG_INLINE: not written out, so not evicted).
@@ -62,7 +64,9 @@ struct commit {
 	struct list_head files; /* commit_file.node */
 	struct commit_stat stat;
 	u64 max_epoch;
-	u8 *page; /* to move a slot by */
+	/* to move slots by */
+	u8 *page;
+	u8 *piece; /* PIECE_PAGES, or NULL */
 
 	u32 *inlines; /* frames, by file */
 	u32 nr_inlines, max_inlines;
@@ -93,7 +97,7 @@ void swp_forget(struct address_space *as, u32 swp, bool dead)
 
 	if (dead || !is_frozen(as, e->epoch)) {
 		assert(!(e->flags & SWP_COLLECTED));
-		swp_free(as->cache, swp, false);
+		swp_free(as, swp);
 		return;
 	}
 	e->flags |= SWP_DETACHED;
@@ -139,6 +143,7 @@ void commit_free(struct commit *c)
 	assert(list_empty(&c->files));
 	free(c->inlines);
 	free(c->page);
+	free(c->piece);
 	free(c);
 }
 
@@ -575,12 +580,17 @@ static void merge_detached(struct commit *c, struct commit_file *cf)
 	mutex_unlock(&as->tree_lock);
 }
 
-/* ---- moving slots whose flush failed ---- */
+/* ---- moving slots: those whose flush failed, and foreign ones ---- */
 
 static bool is_suspect(const struct cache *c, const struct swap_entry *e)
 {
 	return u48_get(&e->flush_epoch) >= c->swap.suspect_lo &&
 	       u48_get(&e->flush_epoch) <= c->swap.suspect_hi;
+}
+
+static bool must_move(const struct cache *c, const struct swap_entry *e)
+{
+	return swp_foreign(e) || is_suspect(c, e);
 }
 
 /* The page that has the content of @swp, locked, or NULL. */
@@ -610,7 +620,7 @@ static bool replace_swp(struct address_space *as, struct page *p, u32 old,
 	n->epoch = e->epoch;
 	n->shadow = e->shadow;
 	n->next = e->next;
-	n->flags = e->flags;
+	n->flags = e->flags & (u16)~SWP_RESERVED;
 	if (p) {
 		p->swp = new;
 	} else if (!(e->flags & SWP_DETACHED)) {
@@ -621,66 +631,156 @@ static bool replace_swp(struct address_space *as, struct page *p, u32 old,
 		(void)page_tree_replace(&as->tree, e->pgoff,
 					entry_make(ENTRY_SWAP, new));
 	}
-	swp_free(c, old, false);
+	swp_free(as, old);
 	return true;
 }
 
-static int read_slot(struct commit *c, const struct swap_entry *e)
+/* The same for the entry that *@link is on the commit's list. */
+static void replace_listed(struct address_space *as, u32 *link, u32 new)
 {
-	const struct cache_config *cfg = &c->cache->cfg;
-	void *page = c->page;
-	u64 sum = e->sum;
-	int perr = 0;
-	int err = cfg->swap_ops->read(cfg->swap_arg, u48_get(&e->slot), 1,
-				      &page, &sum, &perr);
+	bool done;
 
-	return err ? err : perr;
+	do {
+		struct page *p = lock_page_of(as, *link);
+
+		mutex_lock(&as->tree_lock);
+		done = replace_swp(as, p, *link, new);
+		mutex_unlock(&as->tree_lock);
+		if (p)
+			page_discard(as->cache, p);
+	} while (!done);
+	*link = new;
 }
 
-/* Return: 0 with *swp the new entry, 1: try again, -errno. */
-static int move_slot(struct commit *c, struct address_space *as, u32 *swp)
+/* Neighbours on the list that are moved together. */
+struct move {
+	struct address_space *as;
+	u32 nr;
+	u32 swps[PIECE_PAGES];
+	void *data[PIECE_PAGES];
+};
+
+/* Where to put what is moved: a piece of it, or one page if memory is short.
+ * Return: pages. */
+static u32 move_buffer(struct commit *c, void **ret_data)
 {
-	struct page *p = lock_page_of(as, *swp);
-	void *data = p ? page_data(c->cache, p) : c->page;
-	bool done = false;
-	int err = 0;
-	u32 new = 0;
-	long ret;
+	u8 *buf = c->page;
+	u32 nr = 1;
+
+	if (!c->piece)
+		c->piece = aligned_alloc(PAGE_SIZE, PIECE_PAGES * PAGE_SIZE);
+	if (c->piece) {
+		buf = c->piece;
+		nr = PIECE_PAGES;
+	}
+	for (u32 i = 0; i < nr; i++)
+		ret_data[i] = buf + (size_t)i * PAGE_SIZE;
+	return nr;
+}
+
+static void gather_moves(struct commit *c, u32 swp, struct move *m)
+{
+	u32 max = move_buffer(c, m->data);
+
+	for (m->nr = 0; swp && m->nr < max;
+	     swp = swp_entry(c->cache, swp)->next) {
+		if (!must_move(c->cache, swp_entry(c->cache, swp)))
+			break;
+		m->swps[m->nr++] = swp;
+	}
+}
+
+/* What is in a frame need not be read. Nobody changes it there: a writer would
+ * detach the entry first. */
+static bool copy_from_frame(struct move *m, u32 i)
+{
+	struct page *p = lock_page_of(m->as, m->swps[i]);
 
 	if (!p)
-		err = read_slot(c, swp_entry(c->cache, *swp));
-	ret = err ? err : swap_write(c->cache, &data, 1, true, &new);
-	if (ret > 0) {
-		mutex_lock(&as->tree_lock);
-		done = replace_swp(as, p, *swp, new);
-		mutex_unlock(&as->tree_lock);
-		if (done)
-			*swp = new;
-		else
-			swp_free(c->cache, new, false);
-	}
-	if (p)
-		page_discard(c->cache, p);
-	if (ret < 0)
-		return (int)ret;
-	return !done;
+		return false;
+	memcpy(m->data[i], page_data(m->as->cache, p), PAGE_SIZE);
+	page_discard(m->as->cache, p);
+	return true;
 }
 
-static int move_suspects(struct commit *c, struct commit_file *cf)
+static int read_slots(struct move *m, u32 first, u32 nr)
+{
+	struct cache *c = m->as->cache;
+	u64 sums[PIECE_PAGES];
+	int errs[PIECE_PAGES] = {0};
+	int err;
+
+	for (u32 i = 0; i < nr; i++)
+		sums[i] = swp_entry(c, m->swps[first + i])->sum;
+	err = c->cfg.swap_ops->read(
+		c->cfg.swap_arg, u48_get(&swp_entry(c, m->swps[first])->slot),
+		nr, m->data + first, sums, errs);
+	for (u32 i = 0; i < nr && !err; i++)
+		err = errs[i];
+	if (err)
+		count_inc(c, read_errors);
+	return err;
+}
+
+static int load_moves(struct move *m)
+{
+	struct cache *c = m->as->cache;
+	u32 first = 0, nr = 0;
+	int err = 0;
+
+	for (u32 i = 0; i < m->nr && !err; i++) {
+		slot_t slot = u48_get(&swp_entry(c, m->swps[i])->slot);
+		bool framed = copy_from_frame(m, i);
+		bool joined =
+			nr && !framed &&
+			slot == u48_get(&swp_entry(c, m->swps[first])->slot) +
+					nr;
+
+		if (nr && !joined) {
+			err = read_slots(m, first, nr);
+			nr = 0;
+		}
+		if (!framed && !nr)
+			first = i;
+		nr += !framed;
+	}
+	return nr && !err ? read_slots(m, first, nr) : err;
+}
+
+/* Return: how many were moved, or -errno. */
+static long move_some(struct commit *c, struct commit_file *cf, u32 **link)
+{
+	struct move m = {.as = cf_mapping(cf)};
+	u32 new[PIECE_PAGES];
+	u32 foreign = 0;
+	long ret;
+
+	gather_moves(c, **link, &m);
+	ret = load_moves(&m);
+	if (!ret)
+		ret = swap_write(c->cache, m.data, m.nr, true, new);
+	for (long i = 0; i < ret; i++) {
+		foreign += swp_foreign(swp_entry(c->cache, **link));
+		replace_listed(m.as, *link, new[i]);
+		*link = &swp_entry(c->cache, **link)->next;
+	}
+	c->stat.written += foreign;
+	count_add(c->cache, commit_copied, foreign);
+	return ret;
+}
+
+static int move_slots(struct commit *c, struct commit_file *cf)
 {
 	u32 *link = &cf->swps;
+	long ret = 0;
 
-	while (*link) {
-		int err = 0;
-
-		if (is_suspect(c->cache, swp_entry(c->cache, *link)))
-			err = move_slot(c, cf_mapping(cf), link);
-		if (err < 0)
-			return err;
-		if (!err)
+	while (*link && ret >= 0) {
+		if (must_move(c->cache, swp_entry(c->cache, *link)))
+			ret = move_some(c, cf, &link);
+		else
 			link = &swp_entry(c->cache, *link)->next;
 	}
-	return 0;
+	return ret < 0 ? (int)ret : 0;
 }
 
 static void note_max_epoch(struct commit *c)
@@ -713,7 +813,7 @@ int commit_reslot(struct commit *c, u64 after, u64 upto)
 	s->suspect_hi = max(s->suspect_hi, upto);
 	list_for_each_entry (cf, &c->files, node)
 		if (!cf->err)
-			cf->err = move_suspects(c, cf);
+			cf->err = move_slots(c, cf);
 	note_max_epoch(c);
 	return 0;
 }
@@ -765,7 +865,7 @@ static int collect_file(struct commit *c, struct commit_file *cf, int write_err)
 	if (err)
 		return err;
 	merge_detached(c, cf);
-	return move_suspects(c, cf);
+	return move_slots(c, cf);
 }
 
 int commit_writeout(struct commit *c, u32 inline_pages)
@@ -915,14 +1015,14 @@ static void adopt_swapped(struct address_space *as, u64 index, u32 swp)
 	page_tree_tag_clear(&as->tree, index, PT_TOWRITE);
 	account_swapped(as, -1);
 	account_shadow(as, 1);
-	swp_free(as->cache, swp, true);
+	swp_free_adopted(as, swp);
 }
 
 static void adopt_saved(struct address_space *as, struct page *p, u32 swp)
 {
 	p->swp = 0;
 	page_set_state(p, PAGE_CLEAN);
-	swp_free(as->cache, swp, true);
+	swp_free_adopted(as, swp);
 }
 
 /* What becomes of one entry. *ret_page: the page that is CLEAN now, locked and
@@ -937,7 +1037,7 @@ static struct page *adopt_one(struct address_space *as, u32 swp,
 
 	if (e->flags & SWP_DETACHED) {
 		account_detached(c, -1);
-		swp_free(c, swp, true);
+		swp_free_adopted(as, swp);
 		return NULL;
 	}
 	entry = page_tree_get(&as->tree, e->pgoff);
@@ -1020,7 +1120,8 @@ static void adopt_file(struct commit *c, struct commit_file *cf)
 /* Entries of a list stay with what refers to them, or are freed. At most
  * @max; those that are not COLLECTED any more may be left to the commit again
  * (swp_forget()), so the list is looked at anew each time. */
-static void release_swps(struct commit *c, u32 *swps, u32 max)
+static void release_swps(struct commit *c, struct commit_file *cf, u32 *swps,
+			 u32 max)
 {
 	for (; *swps && max; max--) {
 		u32 swp = *swps;
@@ -1031,7 +1132,7 @@ static void release_swps(struct commit *c, u32 *swps, u32 max)
 		e->next = 0;
 		if (e->flags & SWP_DETACHED) {
 			account_detached(c->cache, -1);
-			swp_free(c->cache, swp, false);
+			swp_free(cf_mapping(cf), swp);
 		}
 	}
 }
@@ -1054,8 +1155,8 @@ static void release_frames(struct commit *c, struct commit_file *cf, u32 max)
  * left. */
 static bool release_gang(struct commit *c, struct commit_file *cf)
 {
-	release_swps(c, &cf->swps, GANG);
-	release_swps(c, &cf->detached_swps, GANG);
+	release_swps(c, cf, &cf->swps, GANG);
+	release_swps(c, cf, &cf->detached_swps, GANG);
 	release_frames(c, cf, GANG);
 	return cf->swps || cf->detached_swps || cf->detached_frames;
 }

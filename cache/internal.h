@@ -134,6 +134,7 @@ enum swp_flag {
 	SWP_DETACHED = 1 << 1,	/* no tree or page refers to it any more */
 	SWP_DEAD = 1 << 2,	/* freed by who lets go of the last pin */
 	SWP_ADOPTED = 1 << 3,	/* with SWP_DEAD: the slot is not ours now */
+	SWP_RESERVED = 1 << 4,	/* foreign, and holds its page's reservation */
 };
 
 /* There are as many entries as uncommitted pages: no byte is for nothing. */
@@ -540,10 +541,17 @@ static inline struct swap_entry *swp_entry(const struct cache *c, u32 swp)
 long swap_write(struct cache *c, void *const *pages, u32 nr, bool commit,
 		u32 *ret_swps);
 
-/* Free the entry and its slot, or only the entry when the slot was @adopted by
- * an extent; later if somebody reads the slot. Context: tree_lock, or nobody
- * else knows the entry. */
-void swp_free(struct cache *c, u32 swp, bool adopted);
+/* Does the slot lie where a commit cannot adopt it? */
+static inline bool swp_foreign(const struct swap_entry *e)
+{
+	return (u48_get(&e->slot) & SLOT_FOREIGN) != 0;
+}
+
+/* Free the entry and its slot, and give its reservation back; or only the
+ * entry when the slot was adopted by an extent. Later, if somebody reads the
+ * slot. Context: tree_lock, or nobody else knows the entry. */
+void swp_free(struct address_space *as, u32 swp);
+void swp_free_adopted(struct address_space *as, u32 swp);
 void swp_unpin(struct cache *c, u32 swp);
 
 /* Pages of several files that are written out together: locked, a reference
@@ -646,6 +654,7 @@ struct piece {
 	u32 nr_ready;	/* of pages[], locked and referenced */
 	u32 reserved;	/* reservations not given to a page yet */
 	bool strict;	/* no space: only what is DIRTY and reserved already */
+	bool late;	/* the kernel will not offer it again */
 	bool may_slots; /* invalidate_lock is exclusive: can do without frames
 			 */
 	bool slots;	/* and does */

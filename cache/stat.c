@@ -264,6 +264,7 @@ static void check_entry(const struct address_space *as, u64 index, u64 entry,
 		e = swp_entry(as->cache, entry_value(entry));
 		verify(u48_get(&e->slot) && e->pgoff == index);
 		verify(!(e->flags & (SWP_DETACHED | SWP_DEAD)));
+		verify(!(e->flags & SWP_RESERVED) || swp_foreign(e));
 		verify(page_tree_tag_get(tree, index, PT_TOWRITE));
 		verify(!page_tree_tag_get(tree, index, PT_DIRTY));
 		t->nr_state[PAGE_SWAPPED]++;
@@ -316,7 +317,8 @@ static void check_commit(const struct address_space *as)
 		next = e->pgoff + 1;
 	}
 	for (u32 s = cf->detached_swps; s; s = swp_entry(c, s)->next)
-		verify(swp_entry(c, s)->flags == SWP_DETACHED);
+		verify((swp_entry(c, s)->flags & ~SWP_RESERVED) ==
+		       SWP_DETACHED);
 	for (u32 f = cf->detached_frames; f; f = frame_page(c, f)->next)
 		verify(!frame_page(c, f)->mapping && frame_page(c, f)->refs);
 }

@@ -9,6 +9,10 @@
  *
  * A slot may be read by somebody who has no page to lock (read_uncached()). He
  * pins the entry meanwhile, and who frees it leaves that to him.
+ *
+ * A slot takes the place of the block that was reserved for its page when it
+ * was written to. A foreign one takes none, so its entry holds the reservation
+ * until a commit has moved the content to a block (SWP_RESERVED).
  */
 #include "config.h"
 
@@ -165,13 +169,14 @@ static int slots_alloc(struct cache *c, u32 want, bool commit,
 
 	if (!charged)
 		return slots_full(c);
-	err = c->cfg.swap_ops->alloc(c->cfg.swap_arg, charged, ret_start,
-				     ret_nr);
+	err = c->cfg.swap_ops->alloc(c->cfg.swap_arg, charged, commit,
+				     ret_start, ret_nr);
 	if (err) {
 		slots_uncharge(c, charged);
 		return err == -ENOSPC ? slots_full(c) : err;
 	}
 	assert(*ret_nr >= 1 && *ret_nr <= charged);
+	assert(!commit || !(*ret_start & SLOT_FOREIGN));
 	if (*ret_nr < charged)
 		slots_uncharge(c, charged - *ret_nr);
 	return 0;
@@ -188,7 +193,7 @@ static int write_run(struct cache *c, slot_t start, void *const *pages, u32 nr,
 
 	if (err) {
 		count_add(c, write_errors, nr);
-		return err;
+		return start & SLOT_FOREIGN ? slots_full(c) : err;
 	}
 	for (u32 i = 0; i < nr; i++) {
 		struct swap_entry *e = swp_entry(c, swps[i]);
@@ -239,17 +244,28 @@ static void release(struct cache *c, u32 swp, bool adopted)
 	free_entries(c, &swp, 1);
 }
 
-void swp_free(struct cache *c, u32 swp, bool adopted)
+void swp_free(struct address_space *as, u32 swp)
 {
-	struct swap_entry *e = swp_entry(c, swp);
+	struct swap_entry *e = swp_entry(as->cache, swp);
 
-	if (!e->pins) {
-		release(c, swp, adopted);
-		return;
-	}
-	e->flags |= SWP_DEAD;
-	if (adopted)
-		e->flags |= SWP_ADOPTED;
+	if (e->flags & SWP_RESERVED)
+		as->ops->unreserve(as, 1);
+	e->flags &= (u16)~SWP_RESERVED;
+	if (e->pins)
+		e->flags |= SWP_DEAD;
+	else
+		release(as->cache, swp, false);
+}
+
+void swp_free_adopted(struct address_space *as, u32 swp)
+{
+	struct swap_entry *e = swp_entry(as->cache, swp);
+
+	assert(!swp_foreign(e) && !(e->flags & SWP_RESERVED));
+	if (e->pins)
+		e->flags |= SWP_DEAD | SWP_ADOPTED;
+	else
+		release(as->cache, swp, true);
 }
 
 void swp_unpin(struct cache *c, u32 swp)
@@ -307,7 +323,8 @@ static int compare_pages(const void *a, const void *b)
 	return p->index < q->index ? -1 : p->index > q->index;
 }
 
-/* It stands in @swp now: the slot has what the reservation promised. */
+/* It stands in @swp now: the slot has what the reservation promised, or the
+ * entry holds that instead. */
 static void page_saved(struct address_space *as, struct page *p, u32 swp)
 {
 	struct swap_entry *e = swp_entry(as->cache, swp);
@@ -315,7 +332,10 @@ static void page_saved(struct address_space *as, struct page *p, u32 swp)
 	e->pgoff = p->index;
 	e->epoch = p->epoch;
 	p->swp = swp;
-	page_unreserve(as, p);
+	if (!swp_foreign(e))
+		page_unreserve(as, p);
+	else if (page_test_clear(p, PG_RESERVED))
+		e->flags |= SWP_RESERVED;
 	page_set_state(p, PAGE_SAVED);
 }
 

@@ -52,6 +52,7 @@ void piece_init(struct piece *pc, struct address_space *as, u64 pos,
 	pc->nr_ready = 0;
 	pc->reserved = 0;
 	pc->strict = false;
+	pc->late = false;
 	pc->may_slots = false;
 	pc->slots = false;
 	pc->nr_spare = 0;
@@ -287,6 +288,19 @@ static int build_page(struct piece *pc, u32 i, u8 *buf)
 	return err;
 }
 
+/* Swap may be full, or bounded. A late write then takes what a commit may, as
+ * the volume has a block for it. */
+static long write_to_slots(struct piece *pc, void *const *data, u32 nr,
+			   u32 *ret_swps)
+{
+	struct cache *c = pc->as->cache;
+	long ret = swap_write(c, data, nr, false, ret_swps);
+
+	if (ret == -ENOSPC && pc->late)
+		ret = swap_write(c, data, nr, true, ret_swps);
+	return ret;
+}
+
 static int write_bounced(struct piece *pc, u32 nr)
 {
 	struct cache *c = pc->as->cache;
@@ -302,8 +316,8 @@ static int write_bounced(struct piece *pc, u32 nr)
 			return err;
 	}
 	while (done < nr) {
-		long ret = swap_write(c, data + done, nr - done, false,
-				      pc->swps + pc->nr_swps);
+		long ret = write_to_slots(pc, data + done, nr - done,
+					  pc->swps + pc->nr_swps);
 
 		if (ret < 0)
 			return (int)ret;
@@ -395,7 +409,7 @@ static void unprepare(struct piece *pc)
 		frames_give(c, pc->spare, pc->nr_spare);
 	pc->nr_spare = 0;
 	for (u32 i = 0; i < pc->nr_swps; i++)
-		swp_free(c, pc->swps[i], false);
+		swp_free(pc->as, pc->swps[i]);
 	pc->nr_swps = 0;
 }
 
@@ -466,6 +480,10 @@ static void mark_slot(struct piece *pc, u32 i)
 
 	e->pgoff = index;
 	e->epoch = as->epoch;
+	if (swp_foreign(e) && pc->reserved) {
+		e->flags |= SWP_RESERVED;
+		pc->reserved--;
+	}
 	if (entry_kind(old) == ENTRY_PAGE) {
 		page_remove(as, pc->pages[i], entry, false);
 	} else {
@@ -697,6 +715,7 @@ static ssize_t write_locked(struct writer *w, bool exclusive)
 		return -EFBIG;
 	make_piece(&pc, w, len);
 	pc.may_slots = exclusive;
+	pc.late = (w->flags & CACHE_WRITE_WRITEPAGE) != 0;
 	err = write_prepared(&pc, w);
 	piece_finish(&pc);
 	if (!err)

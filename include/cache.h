@@ -53,8 +53,14 @@ struct cache;
 struct commit;
 struct commit_file;
 
-/* A slot: a block of the swap area, counted in pages. 0 is never a slot. */
+/*
+ * A slot: a block of the swap area, counted in pages. 0 is never a slot. As a
+ * rule it is a free block of where committed content stands, so a commit
+ * adopts it. One with SLOT_FOREIGN is elsewhere: a commit copies what it has,
+ * and the page keeps its reservation until then.
+ */
 typedef u64 slot_t;
+#define SLOT_FOREIGN ((slot_t)1 << 47)
 
 /* ---- what the cache asks of its user ---- */
 
@@ -120,16 +126,20 @@ struct address_space_operations {
 
 struct swap_operations {
 	/*
-	 * Find a run of free slots, as long as can be had up to @want.
+	 * Find a run of free slots, as long as can be had up to @want. For a
+	 * @commit they are to be adopted, so none is SLOT_FOREIGN.
 	 * Context: may take LOCK_BLOCKS, does not sleep.
 	 * Return: 0 or -ENOSPC.
 	 */
-	int (*alloc)(void *arg, u32 want, slot_t *ret_start, u32 *ret_nr);
+	int (*alloc)(void *arg, u32 want, bool commit, slot_t *ret_start,
+		     u32 *ret_nr);
 
 	/*
 	 * Write @nr pages to the run at @start. ret_sums[] are opaque to the
 	 * cache: handed back to read() and, in commit_run, to the committer.
-	 * *ret_epoch is the flush epoch the write fell into.
+	 * *ret_epoch is the flush epoch the write fell into, 0 for foreign
+	 * slots, which nobody flushes. That these cannot be written is taken
+	 * for swap being full.
 	 * Context: may sleep for the device.
 	 */
 	int (*write)(void *arg, slot_t start, u32 nr, void *const *pages,
@@ -221,7 +231,8 @@ enum cache_knob {
 
 /* Thresholds of 0 are computed: background 10%, dirty 20% of the budget.
  * swap_size bounds what reclaim and the flusher write out; a commit takes the
- * slots that it needs until it ends.
+ * slots that it needs until it ends, and so does a late write of the kernel
+ * that would be lost otherwise.
  * Lowering cache_size gives frames back before it returns or, where pages are
  * pinned, as soon as they are let go. Return: 0, -EINVAL, -ENOMEM. */
 int cache_set_knob(struct cache *cache, enum cache_knob knob, u64 value);
@@ -282,6 +293,7 @@ const char *cache_knob_name(enum cache_knob knob);
 	X(throttled_ms, "pauses given to writers, ms")                       \
 	X(commit_pages, "uncommitted pages taken over by commits")           \
 	X(commit_written, "pages that commits had to write themselves")      \
+	X(commit_copied, "pages that commits copied from a swap file")       \
 	X(commit_inline, "pages committed inline, in the database")          \
 	X(read_errors, "pages that could not be read")                       \
 	X(write_errors, "pages that could not be written")

@@ -108,7 +108,7 @@ static int write_run(struct move *mv, u32 from)
 	u32 nr;
 	int err;
 
-	err = volume_swap_ops.alloc(v, mv->nr - from, &start, &nr);
+	err = volume_swap_ops.alloc(v, mv->nr - from, true, &start, &nr);
 	if (err)
 		return err;
 	err = volume_swap_ops.write(v, start, nr, mv->pages + from,

@@ -1136,7 +1136,8 @@ int volume_next_extent(struct volume *v, u64 ino, u64 pgoff,
 
 /* ---- slots ---- */
 
-static int slot_alloc(void *arg, u32 want, slot_t *ret_start, u32 *ret_nr)
+static int slot_alloc(void *arg, u32 want, bool commit, slot_t *ret_start,
+		      u32 *ret_nr)
 {
 	struct volume *v = arg;
 

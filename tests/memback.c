@@ -49,23 +49,26 @@ static u64 sum_of(const void *page)
 	return h | 1;
 }
 
-static int mem_alloc(void *arg, u32 want, slot_t *ret_start, u32 *ret_nr)
+static void alloc_area(struct memback *mb, u32 want, slot_t *ret_start,
+		       u32 *ret_nr)
 {
-	struct memback *mb = arg;
-	u32 start, nr = 0;
-	int err;
+	u32 start = 1, nr = 0;
 
-	mutex_lock(&mb->lock);
-	err = enter(mb, MEM_ALLOC, want);
-	if (!err && !mb->nr_free)
-		err = -ENOSPC;
-	if (err) {
-		mutex_unlock(&mb->lock);
-		return err;
-	}
-	if (mb->max_run)
-		want = min(want, mb->max_run);
-	start = mb->hand;
+	while (mb->area[start].use != BLOCK_FREE)
+		start++;
+	while (nr < want && start + nr < mb->nr_area &&
+	       mb->area[start + nr].use == BLOCK_FREE)
+		mb->area[start + nr++].use = BLOCK_SLOT;
+	mb->nr_area_free -= nr;
+	*ret_start = SLOT_FOREIGN | start;
+	*ret_nr = nr;
+}
+
+static void alloc_blocks(struct memback *mb, u32 want, slot_t *ret_start,
+			 u32 *ret_nr)
+{
+	u32 start = mb->hand, nr = 0;
+
 	while (mb->blocks[start].use != BLOCK_FREE)
 		start = start + 1 < mb->nr_blocks ? start + 1 : 1;
 	while (nr < want && start + nr < mb->nr_blocks &&
@@ -75,19 +78,48 @@ static int mem_alloc(void *arg, u32 want, slot_t *ret_start, u32 *ret_nr)
 	mb->hand = start + nr < mb->nr_blocks ? start + nr : 1;
 	*ret_start = start;
 	*ret_nr = nr;
-	mutex_unlock(&mb->lock);
-	return 0;
 }
 
-static void free_block(struct memback *mb, u32 block, enum block_use was)
+static int mem_alloc(void *arg, u32 want, bool commit, slot_t *ret_start,
+		     u32 *ret_nr)
 {
-	struct memblock *b = &mb->blocks[block];
+	struct memback *mb = arg;
+	bool area = mb->nr_area && !commit;
+	int err;
 
+	mutex_lock(&mb->lock);
+	err = enter(mb, MEM_ALLOC, want);
+	if (!err && !(area ? mb->nr_area_free : mb->nr_free))
+		err = -ENOSPC;
+	if (mb->max_run)
+		want = min(want, mb->max_run);
+	if (!err && area)
+		alloc_area(mb, want, ret_start, ret_nr);
+	else if (!err)
+		alloc_blocks(mb, want, ret_start, ret_nr);
+	mutex_unlock(&mb->lock);
+	return err;
+}
+
+/* The block of a slot. */
+static struct memblock *slot_block(struct memback *mb, slot_t slot)
+{
+	return slot & SLOT_FOREIGN ? &mb->area[slot & ~SLOT_FOREIGN]
+				   : &mb->blocks[slot];
+}
+
+static void free_memblock(struct memblock *b, enum block_use was)
+{
 	verify(b->use == was);
 	b->use = BLOCK_FREE;
 	/* Whoever reads it still is told by the sum. */
 	if (b->data)
 		memset(b->data, 0x5a, PAGE_SIZE);
+}
+
+static void free_block(struct memback *mb, u32 block, enum block_use was)
+{
+	free_memblock(&mb->blocks[block], was);
 	mb->nr_free++;
 }
 
@@ -97,14 +129,16 @@ static void mem_free(void *arg, slot_t start, u32 nr)
 
 	mutex_lock(&mb->lock);
 	for (u32 i = 0; i < nr; i++)
-		free_block(mb, (u32)start + i, BLOCK_SLOT);
+		free_memblock(slot_block(mb, start + i), BLOCK_SLOT);
+	if (start & SLOT_FOREIGN)
+		mb->nr_area_free += nr;
+	else
+		mb->nr_free += nr;
 	mutex_unlock(&mb->lock);
 }
 
-static void store(struct memback *mb, u32 block, const void *page)
+static void store(struct memback *mb, struct memblock *b, const void *page)
 {
-	struct memblock *b = &mb->blocks[block];
-
 	if (!b->data)
 		b->data = malloc(PAGE_SIZE);
 	verify(b->data);
@@ -121,19 +155,19 @@ static int mem_write(void *arg, slot_t start, u32 nr, void *const *pages,
 	mutex_lock(&mb->lock);
 	err = enter(mb, MEM_WRITE, nr);
 	for (u32 i = 0; !err && i < nr; i++) {
-		verify(mb->blocks[start + i].use == BLOCK_SLOT);
-		store(mb, (u32)start + i, pages[i]);
+		struct memblock *b = slot_block(mb, start + i);
+
+		verify(b->use == BLOCK_SLOT);
+		store(mb, b, pages[i]);
 		ret_sums[i] = sum_of(pages[i]);
 	}
-	*ret_epoch = mb->epoch;
+	*ret_epoch = start & SLOT_FOREIGN ? 0 : mb->epoch;
 	mutex_unlock(&mb->lock);
 	return err;
 }
 
-static int load(struct memback *mb, u32 block, u64 sum, void *page)
+static int load(const struct memblock *b, u64 sum, void *page)
 {
-	struct memblock *b = &mb->blocks[block];
-
 	if (!b->data || sum_of(b->data) != sum)
 		return -EIO;
 	memcpy(page, b->data, PAGE_SIZE);
@@ -149,7 +183,7 @@ static int mem_read(void *arg, slot_t start, u32 nr, void *const *pages,
 	mutex_lock(&mb->lock);
 	err = enter(mb, MEM_READ, nr);
 	for (u32 i = 0; !err && i < nr; i++)
-		errs[i] = load(mb, (u32)start + i, sums[i], pages[i]);
+		errs[i] = load(slot_block(mb, start + i), sums[i], pages[i]);
 	mutex_unlock(&mb->lock);
 	return err;
 }
@@ -175,7 +209,7 @@ static int get_page_locked(struct memfile *mf, u64 pgoff, void *page)
 	memset(page, 0, PAGE_SIZE);
 	if (pgoff >= mf->nr_pages || !mf->map[pgoff] || start >= mf->size)
 		return 0;
-	if (load(mf->mb, mf->map[pgoff], mf->sums[pgoff], page))
+	if (load(&mf->mb->blocks[mf->map[pgoff]], mf->sums[pgoff], page))
 		return -EIO;
 	if (mf->size - start < PAGE_SIZE)
 		memset((u8 *)page + (mf->size - start), 0,
@@ -305,7 +339,7 @@ static void put_locked(struct memfile *mf, u64 pgoff, const void *page)
 {
 	u32 block = take_block(mf->mb);
 
-	store(mf->mb, block, page);
+	store(mf->mb, &mf->mb->blocks[block], page);
 	set_block(mf, pgoff, block, sum_of(page));
 }
 
@@ -532,6 +566,14 @@ void mem_init(struct memback *mb, u64 pages, u64 max_pages, u32 blocks)
 	verify(cache_new(&cfg, &mb->cache) == 0);
 }
 
+void mem_swap_area(struct memback *mb, u32 blocks)
+{
+	mb->nr_area = blocks + 1;
+	mb->nr_area_free = blocks;
+	mb->area = calloc(mb->nr_area, sizeof(*mb->area));
+	verify(mb->area);
+}
+
 void mem_done(struct memback *mb)
 {
 	cache_free(mb->cache);
@@ -540,17 +582,26 @@ void mem_done(struct memback *mb)
 	for (u32 i = 0; i < mb->nr_blocks; i++)
 		free(mb->blocks[i].data);
 	free(mb->blocks);
+	verify(!mb->nr_area || mb->nr_area_free == mb->nr_area - 1);
+	for (u32 i = 0; i < mb->nr_area; i++)
+		free(mb->area[i].data);
+	free(mb->area);
 	mutex_done(&mb->lock);
 	rwsem_done(&mb->stop);
 }
 
-/* Reservations of pages, in trees or detached. */
+/* Reservations of pages, in trees or detached, and of foreign slots. */
 static u64 count_reserved(struct cache *c)
 {
 	u64 nr = 0;
 
 	for (u32 f = 1; f < c->frames.fresh; f++)
 		nr += c->pages[f].refs && page_test(&c->pages[f], PG_RESERVED);
+	for (u32 swp = 1; swp < c->swap.high; swp++) {
+		const struct swap_entry *e = swp_entry(c, swp);
+
+		nr += u48_get(&e->slot) && e->flags & SWP_RESERVED;
+	}
 	return nr;
 }
 
@@ -561,6 +612,8 @@ void mem_check(struct memback *mb)
 	cache_check(mb->cache);
 	for (u32 i = 1; i < mb->nr_blocks; i++)
 		nr_slots += mb->blocks[i].use == BLOCK_SLOT;
+	for (u32 i = 1; i < mb->nr_area; i++)
+		nr_slots += mb->area[i].use == BLOCK_SLOT;
 	verify(nr_slots == atomic_read(&mb->cache->swap.nr_slots) ||
 	       mb->commit);
 	verify(count_reserved(mb->cache) == mb->nr_reserved);

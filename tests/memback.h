@@ -60,6 +60,10 @@ struct memback {
 	u32 hand;    /* next-fit */
 	u32 max_run; /* of an allocation, 0: none */
 	u64 nr_free, nr_reserved;
+	/* where slots that are not for a commit come from, if there is any */
+	struct memblock *area;
+	u32 nr_area; /* 0: none */
+	u64 nr_area_free;
 	u64 epoch, flushed_epoch;
 	u64 now;
 	u64 wanted[3]; /* want_commit() calls by reason */
@@ -82,6 +86,8 @@ struct memback {
 /* @pages: budget of the cache; @blocks: of the volume. */
 void mem_init(struct memback *mb, u64 pages, u64 max_pages, u32 blocks);
 void mem_done(struct memback *mb);
+/* Slots are foreign from now on: @blocks of an area of their own. */
+void mem_swap_area(struct memback *mb, u32 blocks);
 
 void memfile_init(struct memfile *mf, struct memback *mb, u64 ino,
 		  u64 max_pages);

@@ -18,10 +18,13 @@
 static struct memback mb;
 static struct memfile mf;
 static u8 page_buf[PAGE_SIZE];
+static u32 area; /* blocks of a swap area, 0: slots are the volume's */
 
 static void setup_pages(u64 pages, u64 max_pages, u32 blocks)
 {
 	mem_init(&mb, pages, max_pages, blocks);
+	if (area)
+		mem_swap_area(&mb, area);
 	memfile_init(&mf, &mb, 7, FILE_PAGES);
 }
 
@@ -695,14 +698,28 @@ START_TEST(any_failing_call_loses_nothing)
 }
 END_TEST
 
+START_TEST(any_failing_call_loses_nothing_with_a_swap_area)
+{
+	area = 1000;
+	fail_each(1u << _i);
+	area = 0;
+}
+END_TEST
+
+static void fill_blocks(struct memblock *blocks, u32 nr)
+{
+	for (u32 b = 1; b < nr; b++) {
+		blocks[b].data = calloc(1, PAGE_SIZE);
+		ck_assert_ptr_nonnull(blocks[b].data);
+	}
+}
+
 /* The stand-in for the volume is not to be what fails. */
 static void setup_blocks(void)
 {
 	setup();
-	for (u32 b = 1; b < mb.nr_blocks; b++) {
-		mb.blocks[b].data = calloc(1, PAGE_SIZE);
-		ck_assert_ptr_nonnull(mb.blocks[b].data);
-	}
+	fill_blocks(mb.blocks, mb.nr_blocks);
+	fill_blocks(mb.area, mb.nr_area);
 	write_all(150, 1);
 	ck_assert_int_eq(commit_all(0, 0), 0);
 }
@@ -790,6 +807,36 @@ START_TEST(a_read_that_finds_no_memory_goes_past_the_cache)
 	ck_assert(test_malloc_failed());
 	free(rd.bounce);
 	teardown();
+}
+END_TEST
+
+/* The buffer by which it copies goes down to a page; of entries for the copies
+ * there may be none. */
+START_TEST(copying_a_swap_area_without_memory_loses_nothing)
+{
+	bool failed;
+	u64 n = 0;
+	int err;
+
+	area = 300;
+	do {
+		setup_blocks();
+		write_all(150, 2);
+		cut();
+		test_fail_malloc(++n);
+		err = mem_commit_writeout(&mb, 0);
+		failed = test_malloc_failed();
+		ck_assert_int_eq(err, 0);
+		mem_commit_transact(&mb, 0);
+		mem_commit_end(&mb, 0);
+		mem_check(&mb);
+		ck_assert_int_eq(commit_all(0, 0), 0);
+		for (u64 i = 0; i < 150; i++)
+			ck_assert_uint_eq(committed_page(i), 2);
+		teardown();
+	} while (failed);
+	ck_assert_uint_gt(n, 1);
+	area = 0;
 }
 END_TEST
 
@@ -1327,6 +1374,9 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_change_that_finds_no_memory_loses_nothing);
 	tcase_add_loop_test(tc, a_commit_that_finds_no_memory_loses_nothing, 0,
 			    2);
+	tcase_add_loop_test(tc, any_failing_call_loses_nothing_with_a_swap_area,
+			    0, MEM_NR_OPS);
+	tcase_add_test(tc, copying_a_swap_area_without_memory_loses_nothing);
 	add_small(s);
 	add_tight(s);
 	add_large(s);

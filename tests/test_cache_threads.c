@@ -262,11 +262,13 @@ static void start(pthread_t *t, void *(*fn)(void *), struct worker_arg *arg)
 	verify(pthread_create(t, NULL, fn, arg) == 0);
 }
 
-static void shared_init(struct shared *s, u64 pages, u64 rounds)
+static void shared_init(struct shared *s, u64 pages, u32 area, u64 rounds)
 {
 	memset(s, 0, sizeof(*s));
 	s->rounds = rounds;
 	mem_init(&s->mb, pages, pages, 4096);
+	if (area)
+		mem_swap_area(&s->mb, area);
 	memfile_init(&s->records, &s->mb, 1, FILE_PAGES);
 	memfile_init(&s->tail, &s->mb, 2, TAIL_PAGES);
 	/* The size of the records' file never changes. */
@@ -294,13 +296,13 @@ static void final_check(struct shared *s)
 	free(buf);
 }
 
-static void run_threads(u64 pages, u64 rounds)
+static void run_threads(u64 pages, u32 area, u64 rounds)
 {
 	struct worker_arg args[NR_WRITERS];
 	pthread_t writers[NR_WRITERS], readers[2], truncater, committer;
 	struct shared s;
 
-	shared_init(&s, pages, rounds);
+	shared_init(&s, pages, area, rounds);
 	for (u32 i = 0; i < NR_WRITERS; i++) {
 		args[i] = (struct worker_arg){&s, i};
 		start(&writers[i], writer_main, &args[i]);
@@ -327,13 +329,19 @@ static void run_threads(u64 pages, u64 rounds)
 
 START_TEST(commits_are_whole_while_threads_write_with_64_pages)
 {
-	run_threads(64, test_rounds(1500));
+	run_threads(64, 0, test_rounds(1500));
 }
 END_TEST
 
 START_TEST(commits_are_whole_while_threads_write_and_all_fits)
 {
-	run_threads(4096, test_rounds(1500));
+	run_threads(4096, 0, test_rounds(1500));
+}
+END_TEST
+
+START_TEST(commits_are_whole_while_threads_write_and_slots_are_elsewhere)
+{
+	run_threads(64, 300, test_rounds(500));
 }
 END_TEST
 
@@ -345,5 +353,8 @@ Suite *test_suite(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, commits_are_whole_while_threads_write_with_64_pages);
 	tcase_add_test(tc, commits_are_whole_while_threads_write_and_all_fits);
+	tcase_add_test(
+		tc,
+		commits_are_whole_while_threads_write_and_slots_are_elsewhere);
 	return s;
 }

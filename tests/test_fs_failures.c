@@ -450,7 +450,7 @@ START_TEST(after_a_failed_sync_no_block_that_was_freed_is_given_out)
 	new = extent_of(ino);
 	ck_assert_uint_ne(old.block, new.block);
 
-	while (!volume_swap_ops.alloc(fs_volume(t.fs), 64, &start, &nr)) {
+	while (!volume_swap_ops.alloc(fs_volume(t.fs), 64, true, &start, &nr)) {
 		ck_assert(start + nr <= old.block ||
 			  old.block + old.npages <= start);
 		ck_assert(start + nr <= new.block ||

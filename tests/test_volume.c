@@ -135,7 +135,7 @@ static int write_slots(struct volume *v, u32 nr, struct slots *s)
 	int err = 0;
 
 	for (s->runs = 0; !err && done < nr;) {
-		err = volume_swap_ops.alloc(v, nr - done, &s->start[s->runs],
+		err = volume_swap_ops.alloc(v, nr - done, false, &s->start[s->runs],
 					    &s->nr[s->runs]);
 		if (err)
 			break;
@@ -793,7 +793,7 @@ static u64 write_epoch(struct volume *v, struct slots *s)
 {
 	u64 epoch;
 
-	ck_assert_int_eq(volume_swap_ops.alloc(v, 1, &s->start[0], &s->nr[0]),
+	ck_assert_int_eq(volume_swap_ops.alloc(v, 1, false, &s->start[0], &s->nr[0]),
 			 0);
 	s->runs = 1;
 	ck_assert_int_eq(
