@@ -82,6 +82,21 @@ int committer_last_err(struct committer *c)
 	return err;
 }
 
+u64 committer_ended_nr(struct committer *c)
+{
+	return __atomic_load_n(&c->ended_nr, __ATOMIC_RELAXED);
+}
+
+bool committer_is_busy(struct committer *c, u64 ended)
+{
+	bool busy;
+
+	mutex_lock(&c->lock);
+	busy = c->inflight || c->ended_nr != ended;
+	mutex_unlock(&c->lock);
+	return busy;
+}
+
 void commit_req_free(struct commit_req *req)
 {
 	for (u32 i = 0; i < req->nr_group; i++)
@@ -209,7 +224,7 @@ static void committer_ended(struct committer *c, struct outcome *o)
 	mutex_lock(&c->lock);
 	o->epoch = c->inflight;
 	c->inflight = 0;
-	c->ended_nr++;
+	(void)__atomic_add_fetch(&c->ended_nr, 1, __ATOMIC_RELAXED);
 	c->last_err = o->err ? o->err : o->left_out;
 	c->retry_ns = failed ? mono_ns() + RETRY_NS : 0;
 	list_splice_tail(&c->riding, &reqs);

@@ -111,6 +111,10 @@ void committer_set_secs(struct committer *c, u32 secs);
 /* Wait until a commit asked for now has ended, at most until @deadline_ns. */
 void committer_wait(struct committer *c, u64 deadline_ns);
 int committer_last_err(struct committer *c);
+/* Commits that have ended, well or not. */
+u64 committer_ended_nr(struct committer *c);
+/* Is one under way, or have more than @ended? */
+bool committer_is_busy(struct committer *c, u64 ended);
 
 /* Put @req to the next cut. Context: stop shared. */
 void committer_request(struct committer *c, struct commit_req *req);

@@ -191,12 +191,16 @@ void defer_written(fuse_req_t req, size_t count, u64 pause_ns)
 		  pacer_now(s->pacer) + min(pause_ns, DEFERRED_PAUSE_MAX_NS));
 }
 
-/* ---- a second try ---- */
+/* ---- another try ---- */
+
+/* What a commit frees, others may take first. */
+#define RETRIES 8
 
 struct retry {
 	struct fs_done done;
 	struct pacer_item item;
 	fuse_req_t req;
+	u32 tries;
 	u64 fh;
 	u64 pos;
 	size_t len;
@@ -237,6 +241,10 @@ static void retry_write(struct pacer_item *item)
 
 	ret = fs_write(s->fs, r->fh, r->pos, r->data, r->len, r->flags, &pause,
 		       &again);
+	if (ret == -ENOSPC && again && ++r->tries < RETRIES) {
+		fs_commit(s->fs, &r->done);
+		return;
+	}
 	unhold(s, r->len);
 	free(r);
 
@@ -272,6 +280,7 @@ void defer_retry(fuse_req_t req, const struct late_write *write)
 	r->done.fn = retry_after_commit;
 	pacer_item_init(&r->item, retry_write);
 	r->req = req;
+	r->tries = 0;
 	r->fh = write->fh;
 	r->pos = write->pos;
 	r->len = len;

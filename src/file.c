@@ -300,6 +300,7 @@ ssize_t fs_write(struct fs *fs, u64 fh, u64 pos, const void *buf, size_t len,
 		 unsigned flags, u64 *ret_pause_ns, bool *ret_retry)
 {
 	bool late = flags & CACHE_WRITE_WRITEPAGE;
+	u64 ended = committer_ended_nr(&fs->committer);
 	struct handle *h = NULL;
 	ssize_t n;
 
@@ -318,7 +319,8 @@ ssize_t fs_write(struct fs *fs, u64 fh, u64 pos, const void *buf, size_t len,
 				max(*ret_pause_ns, (u64)METADATA_PAUSE_NS);
 	}
 	if (n == -ENOSPC && !late)
-		*ret_retry = fs_commit_may_free(fs);
+		*ret_retry = fs_commit_may_free(fs) ||
+			     committer_is_busy(&fs->committer, ended);
 	handle_put(h);
 	return n;
 }

@@ -201,7 +201,8 @@ ssize_t fs_read(struct fs *fs, u64 fh, u64 pos, size_t len,
 		struct cache_read *rd);
 /*
  * @flags: CACHE_WRITE_*. *ret_pause_ns: delay the answer by so much. -ENOSPC
- * may be worth one commit and a retry: *ret_retry (never for WRITEPAGE).
+ * may be worth a commit and another try: *ret_retry (never for WRITEPAGE). The
+ * volume may be full, or frames and swap by what others wrote meanwhile.
  */
 ssize_t fs_write(struct fs *fs, u64 fh, u64 pos, const void *buf, size_t len,
 		 unsigned flags, u64 *ret_pause_ns, bool *ret_retry);

@@ -167,10 +167,11 @@ ssize_t test_try_write(struct test_fs *t, u64 fh, u64 pos, const void *buf,
 	u64 pause;
 	ssize_t n = fs_write(t->fs, fh, pos, buf, len, 0, &pause, &retry);
 
-	if (n != -ENOSPC || !retry)
-		return n;
-	(void)fs_sync_wait(t->fs);
-	return fs_write(t->fs, fh, pos, buf, len, 0, &pause, &retry);
+	for (int i = 0; i < 8 && n == -ENOSPC && retry; i++) {
+		(void)fs_sync_wait(t->fs);
+		n = fs_write(t->fs, fh, pos, buf, len, 0, &pause, &retry);
+	}
+	return n;
 }
 
 ssize_t test_read(struct test_fs *t, u64 fh, u64 pos, void *buf, size_t len)

@@ -39,7 +39,7 @@ u64 test_lookup(struct test_fs *t, u64 parent, const char *name);
 u64 test_open(struct test_fs *t, u64 ino);
 void test_write(struct test_fs *t, u64 fh, u64 pos, const void *buf,
 		size_t len);
-/* fs_write() as the FUSE layer does it: one commit and a retry on ENOSPC. */
+/* fs_write() as the FUSE layer does it: commits and more tries on ENOSPC. */
 ssize_t test_try_write(struct test_fs *t, u64 fh, u64 pos, const void *buf,
 		       size_t len);
 ssize_t test_read(struct test_fs *t, u64 fh, u64 pos, void *buf, size_t len);
