@@ -45,6 +45,10 @@ struct bdev {
 int bdev_file_open(int dirfd, const char *name, int flags,
 		   struct bdev **ret_bdev);
 
+/* The same of an open file: takes it over unless it fails, and switches
+ * O_DIRECT on where the host allows it. */
+int bdev_file_use(int fd, struct bdev **ret_bdev);
+
 /*
  * A device that fails on request, for tests: the nth call from now on of the
  * kinds in @mask answers @err, once or for ever. Wraps @lower and owns it.

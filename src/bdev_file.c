@@ -241,6 +241,20 @@ static const struct bdev_operations file_operations = {
 	.close = file_close,
 };
 
+int bdev_file_use(int fd, struct bdev **ret_bdev)
+{
+	struct bdev_file *f = calloc(1, sizeof(*f));
+	int flags = fcntl(fd, F_GETFL);
+
+	if (!f)
+		return -ENOMEM;
+	f->bdev.ops = &file_operations;
+	f->fd = fd;
+	f->direct = flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
+	*ret_bdev = &f->bdev;
+	return 0;
+}
+
 int bdev_file_open(int dirfd, const char *name, int flags,
 		   struct bdev **ret_bdev)
 {

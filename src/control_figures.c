@@ -16,6 +16,8 @@ const struct figure control_figures[] = {
 	FS_COUNTERS(COUNTER)
 	FS_GAUGES(GAUGE)
 	VOLUME_COUNTERS(COUNTER)
+	SWAP_FILE_COUNTERS(COUNTER)
+	SWAP_FILE_GAUGES(GAUGE)
 	CONTROL_GAUGES(GAUGE)
 	CONTROL_COUNTERS(COUNTER)
 	TRACKER_COUNTERS(COUNTER)
@@ -33,6 +35,13 @@ static void volume_figures(struct volume *v, struct volume_counters *ret)
 #undef X
 }
 
+u64 volume_slots_bytes(u64 nr_slots, const struct swap_file_stat *file)
+{
+	/* read one after the other: they may not agree */
+	return nr_slots * PAGE_SIZE -
+	       min(nr_slots * PAGE_SIZE, file->swap_file_used_bytes);
+}
+
 static u64 now_ns(void)
 {
 	struct timespec ts;
@@ -41,21 +50,26 @@ static u64 now_ns(void)
 	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
 }
 
-/* What swap may hold: what it holds and what the volume has free, within the
- * bound that swap_size sets. */
-static u64 swap_total_bytes(struct control *c, u64 nr_slots)
+/* What swap may hold: what it holds and what the volume or the swap file has
+ * free, within the bound that swap_size sets. With a swap file some slots may
+ * be the volume's all the same. */
+static u64 swap_total_bytes(struct control *c, u64 nr_slots,
+			    const struct swap_file_stat *file)
 {
 	u64 bound = cache_get_knob(fs_cache(c->fs), KNOB_swap_size);
 	struct statvfs st;
 	u64 room = 0;
 
+	if (fs_swap_file(c->fs))
+		return file->swap_file_bytes +
+		       volume_slots_bytes(nr_slots, file);
 	if (fs_statfs(c->fs, &st) == 0)
 		room = (u64)st.f_bfree * st.f_frsize;
 	return min(bound, nr_slots * PAGE_SIZE + room);
 }
 
-static void control_stat(struct control *c, struct volume *v, u64 nr_slots,
-			 struct control_stat *ret)
+static void control_stat(struct control *c, struct volume *v,
+			 const struct figures *f, struct control_stat *ret)
 {
 	struct blocks_stat blocks;
 
@@ -64,7 +78,8 @@ static void control_stat(struct control *c, struct volume *v, u64 nr_slots,
 		.uptime_ms = (now_ns() - c->born_ns) / NSEC_PER_MSEC,
 		.cache_size_bytes =
 			cache_get_knob(fs_cache(c->fs), KNOB_cache_size),
-		.swap_total_bytes = swap_total_bytes(c, nr_slots),
+		.swap_total_bytes =
+			swap_total_bytes(c, f->gauges.nr_slots, &f->swap_file),
 		.nr_blocks = blocks.total - blocks.missing,
 		.nr_blocks_used = blocks.used,
 		.nr_blocks_reserved = blocks.reserved,
@@ -88,7 +103,9 @@ void figures_read(struct control *c, struct figures *ret)
 	cache_counters(cache, &ret->count);
 	fs_stat(c->fs, &ret->fs);
 	volume_figures(v, &ret->volume);
-	control_stat(c, v, ret->gauges.nr_slots, &ret->control);
+	swap_file_stat(fs_swap_file(c->fs),
+		       cache_get_knob(cache, KNOB_swap_size), &ret->swap_file);
+	control_stat(c, v, ret, &ret->control);
 	tracker_stat(c->tracker, &ret->tracker);
 	unmapper_stat(c->unmapper, &ret->unmap);
 }

@@ -13,6 +13,7 @@
 #include "list.h"
 #include "lock.h"
 #include "strbuf.h"
+#include "swap_file.h"
 #include "tracker.h"
 #include "units.h"
 
@@ -70,6 +71,7 @@ struct figures {
 	struct cache_counters count;
 	struct fs_stat fs;
 	struct volume_counters volume;
+	struct swap_file_stat swap_file;
 	struct control_stat control;
 	struct tracker_stat tracker;
 	struct unmapper_stat unmap;
@@ -91,6 +93,8 @@ extern const struct figure control_figures[NR_FIGURES];
 
 void figures_read(struct control *c, struct figures *ret);
 u64 figure_value(const struct figures *f, size_t i);
+/* What @nr_slots slots are besides those in the swap file. */
+u64 volume_slots_bytes(u64 nr_slots, const struct swap_file_stat *file);
 
 /*
  * meminfo: X(name, kB, help), from f (figures) and g (its gauges of the cache).

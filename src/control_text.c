@@ -121,12 +121,13 @@ int control_inode_stat(struct control *c, u64 ino, bool with_path,
 }
 
 /* Blanks too: the name is the first of several columns. */
-static void add_swap_name(struct strbuf *sb, const char *path)
+static void add_swap_name(struct strbuf *sb, const char *path,
+			  const char *below)
 {
 	struct strbuf name = STRBUF_INIT;
 
 	strbuf_add_path(&name, path);
-	strbuf_addstr(&name, "/data");
+	strbuf_addstr(&name, below);
 	sb->failed |= name.failed;
 	for (const char *s = name.buf; s && *s; s++) {
 		if (*s == ' ')
@@ -137,16 +138,35 @@ static void add_swap_name(struct strbuf *sb, const char *path)
 	strbuf_release(&name);
 }
 
+static void add_swap_row(struct strbuf *sb, const char *type, u64 total,
+			 u64 used, int priority)
+{
+	strbuf_printf(sb, "\t%s\t\t%" PRIu64 "\t\t%" PRIu64 "\t\t%d\n", type,
+		      KB_OF_BYTES(total), KB_OF_BYTES(used), priority);
+}
+
+/* With a swap file the volume has slots only while a commit is under way, after
+ * one that failed, or for want of room in the file. */
 int control_swaps(struct control *c, struct strbuf *sb)
 {
+	struct swap_file *file = fs_swap_file(c->fs);
 	struct figures f;
+	u64 used, total;
 
 	figures_read(c, &f);
+	used = volume_slots_bytes(f.gauges.nr_slots, &f.swap_file);
+	total = f.control.swap_total_bytes;
 	strbuf_addstr(sb, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
-	add_swap_name(sb, fs_volume(c->fs)->path);
-	strbuf_printf(sb, "\tvolume\t\t%" PRIu64 "\t\t%" PRIu64 "\t\t-2\n",
-		      KB_OF_BYTES(f.control.swap_total_bytes),
-		      KB_OF_PAGES(f.gauges.nr_slots));
+	if (file) {
+		add_swap_name(sb, swap_file_path(file), "");
+		add_swap_row(sb, "file", f.swap_file.swap_file_bytes,
+			     f.swap_file.swap_file_used_bytes, -2);
+		total = used;
+	}
+	if (!file || used) {
+		add_swap_name(sb, fs_volume(c->fs)->path, "/data");
+		add_swap_row(sb, "volume", total, used, file ? -3 : -2);
+	}
 	return 0;
 }
 

@@ -23,6 +23,7 @@
 #include "mapped.h"
 #include "mountinfo.h"
 #include "session.h"
+#include "swap_file.h"
 #include "units.h"
 #include "unmounter.h"
 
@@ -36,10 +37,13 @@ struct daemon {
 	const struct options *opt;
 	char *volume_path; /* absolute, as are all */
 	char *mountpoint;
-	int status_fd; /* the waiting parent; -1: in the foreground */
+	char *swap_path; /* NULL: slots are in the volume */
+	int status_fd;	 /* the waiting parent; -1: in the foreground */
 	int signal_fd;
 	int mounts_fd; /* tells that mounts have changed; -1: it does not */
-	struct volume *volume; /* until fs_open() has it */
+	/* until fs_open() has them */
+	struct volume *volume;
+	struct swap_file *swap;
 	struct fs *fs;
 	struct tracker *tracker;
 	struct control *control;
@@ -124,20 +128,51 @@ static int find_volume(struct daemon *d)
 	return 0;
 }
 
-/* Under its own mountpoint the volume would be out of SQLite's reach. */
+static int find_swap(struct daemon *d)
+{
+	const char *name = d->opt->swap;
+
+	/* nothing is spilled that is not written */
+	if (!name || d->opt->ro)
+		return 0;
+	d->swap_path = realpath(name, NULL);
+	if (!d->swap_path && errno == ENOENT)
+		d->swap_path = path_to_create(name);
+	if (d->swap_path)
+		return 0;
+	log_msg(LOG_ERR, "swap=%s: %s", name, strerror(errno));
+	return -EINVAL;
+}
+
+/* Both are absolute. */
+static bool lies_under(const char *path, const char *folder)
+{
+	size_t len = strlen(folder);
+
+	if (strncmp(path, folder, len) != 0)
+		return false;
+	return !path[len] || path[len] == '/' || len == 1;
+}
+
+/* Under its own mountpoint the volume would be out of SQLite's reach, and a
+ * swap file would be out of sight; in the volume's folder it would be in the
+ * way. */
 static int check_nesting(const struct daemon *d)
 {
-	size_t len = strlen(d->mountpoint);
-	const char *rest = d->volume_path + len;
-
-	if (strncmp(d->volume_path, d->mountpoint, len) != 0)
-		return 0;
-	if (*rest && *rest != '/' && len > 1)
-		return 0;
-
-	log_msg(LOG_ERR, "%s: the volume lies under the mountpoint %s",
-		d->volume_path, d->mountpoint);
-	return -EINVAL;
+	if (lies_under(d->volume_path, d->mountpoint)) {
+		log_msg(LOG_ERR, "%s: the volume lies under the mountpoint %s",
+			d->volume_path, d->mountpoint);
+		return -EINVAL;
+	}
+	if (d->swap_path && (lies_under(d->swap_path, d->mountpoint) ||
+			     lies_under(d->swap_path, d->volume_path))) {
+		log_msg(LOG_ERR,
+			"swap=%s: it lies under the mountpoint or in the "
+			"volume",
+			d->swap_path);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 static int check_device(void)
@@ -155,6 +190,8 @@ static int check_surroundings(struct daemon *d)
 
 	if (!err)
 		err = find_volume(d);
+	if (!err)
+		err = find_swap(d);
 	if (!err)
 		err = check_nesting(d);
 	if (!err)
@@ -181,6 +218,25 @@ static int open_volume(struct daemon *d)
 			text);
 	else if (err)
 		log_msg(LOG_ERR, "%s: %s", d->volume_path, strerror(-err));
+	return err;
+}
+
+static int open_swap(struct daemon *d)
+{
+	struct swap_file_options opt = {
+		.volume = d->volume,
+		.size = d->opt->swap_size,
+		.log = log_line,
+	};
+	char text[512] = "";
+	int err;
+
+	if (!d->swap_path)
+		return 0;
+	err = swap_file_open(d->swap_path, &opt, &d->swap, text, sizeof(text));
+	if (err)
+		log_msg(LOG_ERR, "swap=%s: %s", d->swap_path,
+			*text ? text : strerror(-err));
 	return err;
 }
 
@@ -227,8 +283,10 @@ static int open_fs(struct daemon *d)
 	int err;
 
 	fill_fs_options(d->opt, &fso);
+	fso.swap = d->swap;
 	err = fs_open(d->volume, &fso, &d->fs);
 	d->volume = NULL;
+	d->swap = NULL;
 	if (!err)
 		err = new_tracker(d);
 	if (!err)
@@ -612,6 +670,8 @@ static int begin(struct daemon *d)
 	if (!err)
 		err = open_volume(d);
 	if (!err)
+		err = open_swap(d);
+	if (!err)
 		err = open_fs(d);
 	if (!err)
 		err = open_unmapper(d);
@@ -660,6 +720,8 @@ static int end(struct daemon *d)
 	unmapper_free(d->unmapper);
 	if (d->fs)
 		err = fs_close(d->fs);
+	else if (d->volume)
+		(void)volume_close(d->volume);
 	if (d->signal_fd >= 0)
 		(void)close(d->signal_fd);
 	if (d->mounts_fd >= 0)
@@ -691,5 +753,6 @@ int daemon_run(const struct options *opt)
 		log_msg(LOG_INFO, "%s: unmounted", d.volume_path);
 	free(d.volume_path);
 	free(d.mountpoint);
+	free(d.swap_path);
 	return err || end_err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -6,6 +6,7 @@
 
 #include "foliofs.h"
 #include "fs_internal.h"
+#include "swap_file.h"
 
 /*
  * How many records may be pending. Past SOFT a commit is asked for, past HARD
@@ -45,6 +46,11 @@ struct cache *fs_cache(struct fs *fs)
 struct volume *fs_volume(struct fs *fs)
 {
 	return fs->volume;
+}
+
+struct swap_file *fs_swap_file(struct fs *fs)
+{
+	return fs->opt.swap;
 }
 
 /* ---- holding back ---- */
@@ -142,8 +148,8 @@ static int make_cache(struct fs *fs, const struct fs_options *opt)
 	struct cache_config cfg = {
 		.size = opt->cache_size,
 		.max_size = max(opt->cache_max, opt->cache_size),
-		.swap_ops = &volume_swap_ops,
-		.swap_arg = fs->volume,
+		.swap_ops = opt->swap ? &swap_file_ops : &volume_swap_ops,
+		.swap_arg = opt->swap ? (void *)opt->swap : fs->volume,
 		.stop = &fs->stop,
 		.want_commit = cache_wants,
 		.want_commit_arg = fs,
@@ -213,6 +219,7 @@ static int fs_free(struct fs *fs)
 	oplist_done(&fs->ops);
 	committer_done(&fs->committer);
 	cache_free(fs->cache);
+	swap_file_close(fs->opt.swap);
 	close_err = volume_close(fs->volume);
 	rwsem_done(&fs->stop);
 	mutex_done(&fs->rename_mutex);
@@ -226,6 +233,7 @@ int fs_open(struct volume *v, const struct fs_options *opt, struct fs **ret_fs)
 	int err;
 
 	if (!fs) {
+		swap_file_close(opt->swap);
 		(void)volume_close(v);
 		return -ENOMEM;
 	}

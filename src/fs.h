@@ -30,6 +30,7 @@
 #include "volume.h"
 
 struct fs;
+struct swap_file;
 
 #define FS_ROOT_INO 1ull
 #define FS_NAME_MAX 255
@@ -43,9 +44,11 @@ struct fs_options {
 	u32 commit_secs; /* 0: no timer */
 	bool writeback;	 /* cache=writeback: the kernel owns size and times */
 	bool readonly;
-	bool patient;	    /* see -ERESTART below */
-	bool atomic;	    /* all files are, whatever their attribute says */
-	unsigned atime;	    /* FS_ATIME_*, see fs_set_atime() */
+	bool patient;	/* see -ERESTART below */
+	bool atomic;	/* all files are, whatever their attribute says */
+	unsigned atime; /* FS_ATIME_*, see fs_set_atime() */
+	/* taken over as the volume is; NULL: slots are in the volume */
+	struct swap_file *swap;
 	u64 knobs[KNOB_NR]; /* UINT64_MAX: the default */
 	/* one line for the log; level as syslog(3) */
 	void (*log)(void *arg, int level, const char *line);
@@ -70,6 +73,7 @@ int fs_open(struct volume *v, const struct fs_options *opt, struct fs **ret_fs);
 int fs_close(struct fs *fs);
 struct cache *fs_cache(struct fs *fs);
 struct volume *fs_volume(struct fs *fs);
+struct swap_file *fs_swap_file(struct fs *fs); /* or NULL */
 void fs_log(struct fs *fs, int level, const char *fmt, ...) __printf(3, 4);
 
 /* ---- names. Each success that fills @ret_st takes a look-up reference, to

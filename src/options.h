@@ -63,8 +63,10 @@ enum option_kind {
 	  "longest time between commits, 0: never by itself (5)")           \
 	X(atomic, FLAG, 0, 1,                                               \
 	  "files change on the volume only when synced or closed")          \
+	X(swap, TEXT, 0, 0,                                                 \
+	  "file to spill to, rather than to the volume's free space")       \
 	X(swap_size, MEMORY, 0, UINT64_MAX,                                 \
-	  "bound of what the cache spills to the volume (none)")            \
+	  "bound of what the cache spills (none)")                          \
 	X(dirty_background_bytes, MEMORY, 0, OPTION_SIZE_MOST,              \
 	  "dirty pages from which they are written out (10% of the cache)") \
 	X(dirty_bytes, MEMORY, 0, OPTION_SIZE_MOST,                         \

@@ -86,23 +86,34 @@ static const struct {
 #define TMPFS_MAGIC_NR 0x01021994u
 #define RAMFS_MAGIC_NR 0x858458f6u
 
+const char *volume_network_fs(int fd)
+{
+	struct statfs st;
+
+	if (fstatfs(fd, &st) < 0)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(network_fs); i++) {
+		if (network_fs[i].magic == (u32)st.f_type)
+			return network_fs[i].name;
+	}
+	return NULL;
+}
+
 /* Locks, syncs and shared maps must be what they are on a local disk. */
 static int check_host(int dirfd, const struct volume_options *opt, char *err,
 		      size_t errlen)
 {
+	const char *network = volume_network_fs(dirfd);
 	struct statfs st;
 	u32 magic;
 
+	if (network && !opt->allow_network)
+		return complain(err, errlen, -EOPNOTSUPP,
+				"it is on a network filesystem (%s)", network);
 	if (fstatfs(dirfd, &st) < 0)
 		return complain(err, errlen, -errno, "statfs: %s",
 				strerror(errno));
 	magic = (u32)st.f_type;
-	for (size_t i = 0; i < ARRAY_SIZE(network_fs); i++) {
-		if (network_fs[i].magic == magic && !opt->allow_network)
-			return complain(err, errlen, -EOPNOTSUPP,
-					"it is on a network filesystem (%s)",
-					network_fs[i].name);
-	}
 	if (magic == TMPFS_MAGIC_NR || magic == RAMFS_MAGIC_NR)
 		(void)complain(err, errlen, 0,
 			       "it is kept in memory: nothing outlives a power "

@@ -49,4 +49,7 @@ int volume_sync_folders(int dirfd);
 /* Nothing in it, but for what mkfs.ext4 puts there: else -ENOTEMPTY. */
 int volume_check_empty(int dirfd);
 
+/* The name of the network filesystem that @fd is on, or NULL. */
+const char *volume_network_fs(int fd);
+
 #endif

@@ -42,6 +42,9 @@ void fake_fill(u64 seed)
 	FS_GAUGES(FS)
 #define VOLUME(name, ...) fake.volume.count.name = seed++;
 	VOLUME_COUNTERS(VOLUME)
+#define SWAP(name, ...) fake.swap_stat.name = seed++;
+	SWAP_FILE_COUNTERS(SWAP)
+	SWAP_FILE_GAUGES(SWAP)
 	fake.blocks = (struct blocks_stat){
 		.total = seed,
 		.used = seed + 1,
@@ -75,6 +78,21 @@ struct cache *fs_cache(struct fs *fs)
 struct volume *fs_volume(struct fs *fs)
 {
 	return &fake.volume;
+}
+
+struct swap_file *fs_swap_file(struct fs *fs)
+{
+	return fake.swap_path ? (struct swap_file *)(void *)&fake : NULL;
+}
+
+const char *swap_file_path(const struct swap_file *s)
+{
+	return fake.swap_path;
+}
+
+void swap_file_stat(struct swap_file *s, u64 bound, struct swap_file_stat *ret)
+{
+	*ret = fake.swap_stat;
 }
 
 void fs_stat(struct fs *fs, struct fs_stat *ret)

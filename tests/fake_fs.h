@@ -11,6 +11,7 @@
 
 #include "fs.h"
 #include "mm.h"
+#include "swap_file.h"
 
 #define FAKE_FILES_MAX 600
 #define FAKE_VMAS_MAX 32
@@ -25,6 +26,8 @@ struct fake_fs {
 	u64 hold_era; /* of the holds that are not lost */
 	struct statvfs statvfs;
 	u64 db_memory, db_written;
+	const char *swap_path; /* NULL: no swap file */
+	struct swap_file_stat swap_stat;
 
 	u64 knobs[KNOB_NR];
 	u32 commit_secs;

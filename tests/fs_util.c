@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fs_util.h"
+#include "swap_file.h"
 #include "tmpdir.h"
 
 const struct fs_cred test_cred = {.uid = 1000, .gid = 1000};
@@ -19,13 +20,14 @@ void test_fs_init(struct test_fs *t)
 	*t = (struct test_fs){.cache_size = 4u << 20};
 }
 
+/* @arg: where to note the device that wraps. */
 static int wrap(void *arg, struct bdev *lower, struct bdev **ret)
 {
-	struct test_fs *t = arg;
+	struct bdev **fault = arg;
 	int err = bdev_fault_wrap(lower, ret);
 
 	if (!err)
-		t->fault = *ret;
+		*fault = *ret;
 	return err;
 }
 
@@ -37,13 +39,32 @@ static void log_line(void *arg, int level, const char *line)
 		(void)fprintf(stderr, "<%d> %s\n", level, line);
 }
 
+static struct swap_file *open_swap(struct test_fs *t, struct volume *v)
+{
+	struct swap_file_options opt = {
+		.volume = v,
+		.size = UINT64_MAX,
+		.log = log_line,
+		.log_arg = t,
+		.wrap = wrap,
+		.wrap_arg = &t->swap_fault,
+	};
+	struct swap_file *s;
+	char err[256];
+	int rc = swap_file_open(tmpdir_path(t->swap), &opt, &s, err,
+				sizeof(err));
+
+	ck_assert_msg(rc == 0, "swap_file_open: %s (%s)", strerror(-rc), err);
+	return s;
+}
+
 void test_fs_open(struct test_fs *t)
 {
 	struct volume_options vo = {
 		.create = true,
 		.size = t->volume_size,
 		.wrap = wrap,
-		.wrap_arg = t,
+		.wrap_arg = &t->fault,
 	};
 	struct fs_options fo = {
 		.cache_size = t->cache_size,
@@ -63,6 +84,7 @@ void test_fs_open(struct test_fs *t)
 		fo.knobs[k] = UINT64_MAX;
 	rc = volume_open(tmpdir_path("vol"), &vo, &v, err, sizeof(err));
 	ck_assert_msg(rc == 0, "volume_open: %s (%s)", strerror(-rc), err);
+	fo.swap = t->swap ? open_swap(t, v) : NULL;
 	rc = fs_open(v, &fo, &t->fs);
 	ck_assert_msg(rc == 0, "fs_open: %s", strerror(-rc));
 }
@@ -73,6 +95,7 @@ int test_fs_close(struct test_fs *t)
 
 	t->fs = NULL;
 	t->fault = NULL;
+	t->swap_fault = NULL;
 	return err;
 }
 

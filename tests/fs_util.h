@@ -10,6 +10,8 @@
 struct test_fs {
 	struct fs *fs;
 	struct bdev *fault; /* wraps the data file */
+	const char *swap;   /* a swap file in the tmpdir, NULL: none */
+	struct bdev *swap_fault;
 	u64 cache_size;	    /* bytes */
 	u64 volume_size;    /* bytes, for creation; 0: unbounded */
 	u32 commit_secs;

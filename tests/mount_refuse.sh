@@ -272,7 +272,7 @@ t_options()
 		commit=-1 commit=1.5 commit=99999999999 swappiness=201 \
 		swappiness=-1 swappiness=x readahead=x readahead=1T \
 		dirty_bytes=x dirty_background_bytes=-5 dirty_expire=never \
-		swap_size=some atomic=1 swap=/nosuch ro=0 fsname= size=1 \
+		swap_size=some atomic=1 swap swap= swap=/nosuch/file ro=0 fsname= size=1 \
 		'cache_size=64M,nosuch'; do
 		refused "${_o%%=*}|${_o##*,}" -o "$_o"
 	done

@@ -15,6 +15,7 @@
 #include "fs_internal.h"
 #include "meta_int.h"
 #include "strbuf.h"
+#include "swap_file.h"
 #include "tmpdir.h"
 #include "transaction.h"
 
@@ -58,6 +59,7 @@ struct power_model {
 	struct power_log *log;
 	char folder[1100];
 	struct fs *fs;
+	bool swap;		  /* slots are in a swap file */
 	struct node nodes[NODES]; /* the first is the root */
 	u64 version;		  /* of what is written */
 	struct commit_point commits[COMMITS];
@@ -453,8 +455,27 @@ static void say(void *arg, int level, const char *line)
 		(void)fprintf(stderr, "# %s\n", line);
 }
 
-static int open_fs(const char *folder, struct power_log *log, struct fs **ret,
-		   char *err, size_t errlen)
+static void say_fault(void *arg, int level, const char *line)
+{
+	ck_abort_msg("%s", line);
+}
+
+/* Beside the volume: a power cut takes all of it. */
+static struct swap_file *open_swap(const char *folder, struct volume *v)
+{
+	struct swap_file_options opt = {
+		.volume = v, .size = UINT64_MAX, .log = say_fault};
+	struct swap_file *s = NULL;
+	char path[1200], err[128] = "";
+
+	(void)snprintf(path, sizeof(path), "%s.swap", folder);
+	ck_assert_msg(!swap_file_open(path, &opt, &s, err, sizeof(err)), "%s",
+		      err);
+	return s;
+}
+
+static int open_fs(const char *folder, struct power_log *log, bool swap,
+		   struct fs **ret, char *err, size_t errlen)
 {
 	struct volume_options vo = {
 		.create = true,
@@ -477,6 +498,7 @@ static int open_fs(const char *folder, struct power_log *log, struct fs **ret,
 	if (rc)
 		return rc;
 	power_counts.maps_loaded += v->map_loaded;
+	fo.swap = swap ? open_swap(folder, v) : NULL;
 	return fs_open(v, &fo, ret);
 }
 
@@ -568,7 +590,7 @@ static void mount_it(struct power_model *m)
 	int rc;
 
 	power_record_mounting(m->log, true);
-	rc = open_fs(m->folder, m->log, &m->fs, err, sizeof(err));
+	rc = open_fs(m->folder, m->log, m->swap, &m->fs, err, sizeof(err));
 	power_record_mounting(m->log, false);
 	ck_assert_msg(rc == 0, "open: %s %s", strerror(-rc), err);
 	m->made = 0;
@@ -611,7 +633,7 @@ const char *power_model_prepare(void)
 	u64 fh, dir;
 
 	(void)snprintf(folder, sizeof(folder), "%s", tmpdir_path("base"));
-	expect(open_fs(folder, NULL, &t.fs, err, sizeof(err)) == 0);
+	expect(open_fs(folder, NULL, false, &t.fs, err, sizeof(err)) == 0);
 	dir = test_mkdir(&t, FS_ROOT_INO, "A");
 	(void)test_mkdir(&t, FS_ROOT_INO, "B");
 	(void)test_create(&t, FS_ROOT_INO, "a", &fh);
@@ -1149,6 +1171,16 @@ static void do_compact(struct power_model *m)
 	expect(rc == 0);
 }
 
+static void do_spill(struct power_model *m)
+{
+	struct cache *c = fs_cache(m->fs);
+	u64 expire = cache_get_knob(c, KNOB_dirty_expire_centisecs);
+
+	expect(cache_set_knob(c, KNOB_dirty_expire_centisecs, 0) == 0);
+	expect(cache_flush_step(c) >= 0);
+	expect(cache_set_knob(c, KNOB_dirty_expire_centisecs, expire) == 0);
+}
+
 /* What it commits is known before: all there is; but when the last ended, the
  * log goes on by what closing writes. */
 static void close_fs(struct power_model *m)
@@ -1170,6 +1202,7 @@ static void close_fs(struct power_model *m)
 static bool do_remount(struct power_model *m)
 {
 	close_fs(m);
+	m->swap = !m->swap;
 	mount_it(m);
 	return true;
 }
@@ -1257,6 +1290,8 @@ static void do_one(struct power_model *m, const struct power_op *op)
 {
 	if (op->kind == OP_COMPACT)
 		do_compact(m);
+	else if (op->kind == OP_SPILL)
+		do_spill(m);
 	else
 		(void)do_on_node(m, op);
 	refresh_times(m);
@@ -1324,7 +1359,7 @@ static bool look(const char *folder, struct strbuf *sb)
 		strbuf_printf(sb, "check: %s\n", err);
 	if (nr)
 		return false;
-	rc = open_fs(folder, NULL, &fs, err, sizeof(err));
+	rc = open_fs(folder, NULL, false, &fs, err, sizeof(err));
 	if (rc) {
 		strbuf_printf(sb, "open: %s %s\n", strerror(-rc), err);
 		return false;
@@ -1408,12 +1443,12 @@ char *power_model_check(struct power_model *m, const char *folder, size_t point)
 void power_op_print(const struct power_op *op, char *buf, size_t size)
 {
 	static const char *const kinds[OP_KINDS] = {
-		"create",  "mkdir",   "symlink",   "tmpfile",  "link",
-		"unlink",  "rmdir",   "rename",	   "exchange", "truncate",
-		"write",   "store",   "fallocate", "punch",    "zero",
-		"copy",	   "chmod",   "setxattr",  "atomic",   "close",
-		"compact", "fsync",   "fdatasync", "together", "sync",
-		"commit",  "remount",
+		"create",  "mkdir",  "symlink",	  "tmpfile",   "link",
+		"unlink",  "rmdir",  "rename",	  "exchange",  "truncate",
+		"write",   "store",  "fallocate", "punch",     "zero",
+		"copy",	   "chmod",  "setxattr",  "atomic",    "close",
+		"compact", "spill",  "fsync",	  "fdatasync", "together",
+		"sync",	   "commit", "remount",
 	};
 
 	(void)snprintf(buf, size, "%s %s%s %s%s %u %u", kinds[op->kind],

@@ -47,13 +47,14 @@ enum power_op_kind {
 	OP_ATOMIC,
 	OP_CLOSE,
 	OP_COMPACT, /* free blocks go back to the host; commits first */
+	OP_SPILL,   /* what is dirty goes to slots */
 	/* arg: operations beside it, arg2: before which event it stands */
 	OP_FSYNC,
 	OP_FDATASYNC,
 	OP_TOGETHER, /* both paths' files, in one transaction */
 	OP_SYNC,
-	OP_COMMIT, /* unasked */
-	OP_REMOUNT,
+	OP_COMMIT,  /* unasked */
+	OP_REMOUNT, /* slots are in a swap file then, or in the volume again */
 	OP_KINDS,
 };
 

@@ -208,6 +208,8 @@ START_TEST(vmstat_has_every_figure_once)
 	TRACKER_GAUGES(X)
 	UNMAP_COUNTERS(X)
 	UNMAP_GAUGES(X)
+	SWAP_FILE_COUNTERS(X)
+	SWAP_FILE_GAUGES(X)
 #undef X
 	/* and those of the last eight lines above, uptime_ms and two sizes */
 	ck_assert_int_eq(lines, figures + 14);
@@ -417,6 +419,31 @@ START_TEST(swaps_names_the_data_file_in_one_word)
 	ck_assert_str_eq(type, "volume");
 	ck_assert_uint_eq(size, 40);
 	ck_assert_uint_eq(used, 28);
+	free(text);
+}
+END_TEST
+
+/* Slots that are in the volume all the same have a row of their own. */
+START_TEST(swaps_has_a_row_for_a_swap_file)
+{
+	char *text;
+
+	fake.swap_path = "/fast disk/swap";
+	fake.gauges.nr_slots = 7;
+	fake.swap_stat.swap_file_bytes = 100 * PAGE_SIZE;
+	fake.swap_stat.swap_file_used_bytes = 7 * PAGE_SIZE;
+	text = text_of(CONTROL_SWAPS);
+	ck_assert_str_eq(strchr(text, '\n'),
+			 "\n/fast\\040disk/swap\tfile\t\t400\t\t28\t\t-2\n");
+	free(text);
+
+	fake.gauges.nr_slots = 9;
+	text = text_of(CONTROL_SWAPS);
+	ck_assert_ptr_nonnull(strstr(text, "/data\tvolume\t\t8\t\t8\t\t-3\n"));
+	free(text);
+	text = text_of(CONTROL_MEMINFO);
+	ck_assert_ptr_nonnull(strstr(text, "SwapTotal:           408 kB\n"));
+	ck_assert_ptr_nonnull(strstr(text, "SwapUsed:             36 kB\n"));
 	free(text);
 }
 END_TEST
@@ -1291,6 +1318,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, metrics_are_in_the_exposition_format);
 	tcase_add_test(tc, meminfo_is_the_gauges_in_kilobytes);
 	tcase_add_test(tc, swaps_names_the_data_file_in_one_word);
+	tcase_add_test(tc, swaps_has_a_row_for_a_swap_file);
 	tcase_add_test(tc, volume_says_which_it_is);
 	tcase_add_test(tc, files_is_a_table_whatever_the_names);
 	tcase_add_test(tc, the_stat_of_an_inode_has_the_columns_of_files);

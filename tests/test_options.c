@@ -82,7 +82,9 @@ END_TEST
 START_TEST(every_option_arrives_where_it_belongs)
 {
 	parses("foliofs -o create,size=1G,cache_size=10%,cache=writeback "
-	       "-o commit=0,swap_size=max,dirty_background_bytes=1M v "
+	       "-o "
+	       "commit=0,swap=/fast/s,swap_size=max,dirty_background_bytes=1M "
+	       "v "
 	       "-odirty_bytes=2M m -o dirty_expire=7,swappiness=200 "
 	       "-o readahead=0,allow_other,auto_unmount,fsname=a\\,b\\\\c");
 	ck_assert(opt.create && opt.allow_other && opt.auto_unmount);
@@ -93,6 +95,7 @@ START_TEST(every_option_arrives_where_it_belongs)
 	ck_assert_int_eq(opt.cache, CACHE_MODE_WRITEBACK);
 	ck_assert_uint_eq(opt.commit, 0);
 	ck_assert_uint_eq(opt.swap_size, UINT64_MAX);
+	ck_assert_str_eq(opt.swap, "/fast/s");
 	ck_assert_uint_eq(opt.dirty_background_bytes, 1 << 20);
 	ck_assert_uint_eq(opt.dirty_bytes, 2 << 20);
 	ck_assert_uint_eq(opt.dirty_expire, 7);
@@ -198,7 +201,8 @@ static const struct {
 	{"foliofs -s v m", "unknown option: -s"},
 	{"foliofs v m -o nonsense", "unknown option: nonsense"},
 	{"foliofs v m -o atomic=1", "atomic takes no value"},
-	{"foliofs v m -o swap=/x", "unknown option: swap"},
+	{"foliofs v m -o swap", "swap: a value is wanted"},
+	{"foliofs v m -o swap=", "swap: a value is wanted"},
 	{"foliofs v m -o cache=Own", "cache=Own: unknown"},
 	{"foliofs v m -o cache", "cache: a value is wanted"},
 	{"foliofs v m -o cache=", "cache=: unknown"},

@@ -573,6 +573,18 @@ static const struct workload programs[] = {
 	  {OP_FSYNC, P(ROOT, A), P(ROOT, A), 0, 0},
 	  {OP_TOGETHER, P(ROOT, b), P(ROOT, a), 0, 0}},
 	 10},
+	/* much is spilled to a swap file, and some of it written again */
+	{{{OP_REMOUNT, P(ROOT, a), P(ROOT, a), 0, 0},
+	  {OP_WRITE, P(ROOT, a), P(ROOT, a), 0, 40 * 4096},
+	  {OP_WRITE, P(ROOT, b), P(ROOT, b), 0, 40 * 4096},
+	  {OP_SPILL, P(ROOT, a), P(ROOT, a), 0, 0},
+	  {OP_WRITE, P(ROOT, a), P(ROOT, a), 5000, 9000},
+	  {OP_FSYNC, P(ROOT, a), P(ROOT, a), 0, 0},
+	  {OP_SPILL, P(ROOT, a), P(ROOT, a), 0, 0},
+	  {OP_WRITE, P(ROOT, b), P(ROOT, b), 0, 4096},
+	  {OP_TRUNCATE, P(ROOT, b), P(ROOT, b), 30 * 4096, 0},
+	  {OP_SYNC, P(ROOT, a), P(ROOT, a), 0, 0}},
+	 10},
 	/* the same blocks over and over, and new mounts between */
 	{{{OP_WRITE, P(ROOT, a), P(ROOT, a), 0, 40 * 4096},
 	  {OP_FSYNC, P(ROOT, a), P(ROOT, a), 0, 0},
