@@ -253,17 +253,14 @@ END_TEST
 
 /* ---- the stop ---- */
 
-START_TEST(the_longest_stop_is_that_of_those_who_had_to_wait)
+/* An fsync meets an operation that has begun, as anybody's may have, and that
+ * goes on for 10 ms once others have to wait for it. */
+static __no_tsa void fsync_beside_an_operation(void)
 {
-	u64 begin, longest;
 	pthread_t thread;
 
-	write_page(fh, 0);
-	/* an operation that has begun, as anybody's may have */
 	down_read(&t.fs->stop);
-	begin = now_ms();
 	ck_assert_int_eq(pthread_create(&thread, NULL, fsync_it, NULL), 0);
-	/* those that begin now wait, and so are stopped */
 	while (down_read_trylock(&t.fs->stop)) {
 		up_read(&t.fs->stop);
 		pass_ms(1);
@@ -271,6 +268,15 @@ START_TEST(the_longest_stop_is_that_of_those_who_had_to_wait)
 	pass_ms(10);
 	up_read(&t.fs->stop);
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+
+START_TEST(the_longest_stop_is_that_of_those_who_had_to_wait)
+{
+	u64 begin, longest;
+
+	write_page(fh, 0);
+	begin = now_ms();
+	fsync_beside_an_operation();
 	longest = told().stop_max_us;
 	is_age(longest / 1000, 10, begin);
 

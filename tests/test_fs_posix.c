@@ -1339,7 +1339,7 @@ START_TEST(a_full_volume_is_full_for_small_commits_too)
 {
 	static u8 buf[4 * PAGE_SIZE];
 	u64 fh, pos;
-	ssize_t n;
+	ssize_t n = 0;
 
 	(void)test_create(&t, ROOT, "big", &fh);
 	for (pos = 0; pos < 2 * t.volume_size; pos += (u64)n) {

@@ -591,7 +591,7 @@ START_TEST(broken_stat_is_an_error)
 		"",
 		"7",
 		"7 (a",
-		"7 a) S 1" STAT_TAIL,
+		("7 a) S 1" STAT_TAIL),
 		"7 (a)",
 		"7 (a) ",
 		"7 (a) S",
