@@ -221,8 +221,8 @@ run 'other users have what modes allow, and no control files' t_users
 
 # What the user does, at the empty folder $1, with $2 foliofs and $3 folioctl. In
 # a mount namespace of its own: there everybody may open /dev/fuse and reach the
-# folder, whatever the machine's rules are. The daemon is a child, so it ends
-# with the test if that is ended.
+# folder, whatever the machine's rules are. The daemon ends with the test, however
+# that ends: it has a copy of every mount there is.
 ordinary_user='
 	set -e
 	user="setpriv --reuid 65534 --regid 65534 --clear-groups"
@@ -237,8 +237,10 @@ ordinary_user='
 	mkdir -m 777 user
 	$user mkdir user/mnt
 	$user ${FOLIO_WRAP:-} ./foliofs -f -o create,cache_size=16M user/vol user/mnt &
+	daemon=$!
+	trap "kill $daemon" EXIT
 	until grep -q " /mnt/user/mnt " /proc/self/mountinfo; do
-		kill -0 $!
+		kill -0 $daemon
 		sleep 0.05
 	done
 	$user sh -c "echo hello >user/mnt/f"
@@ -247,7 +249,8 @@ ordinary_user='
 	grep "Permission denied" said
 	$user cat user/mnt/.foliofs/meminfo | grep -q CacheTotal
 	$user fusermount3 -u user/mnt
-	wait $!
+	trap - EXIT
+	wait $daemon
 	./folioctl check user/vol
 '
 

@@ -8,7 +8,7 @@
  *
  * Randomness comes from one seed, printed as the first line of output; set
  * FOLIO_SEED to repeat a run. Every test starts from it afresh, so a test can
- * be repeated alone (CK_RUN_CASE, or FOLIO_TEST=substring of its name).
+ * be repeated with its case alone (CK_RUN_CASE).
  */
 #ifndef FOLIO_TEST_H
 #define FOLIO_TEST_H
