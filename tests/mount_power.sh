@@ -76,9 +76,9 @@ t_lmdb()
 		"$TMP/lmdb" run "$MNT" "$things" "$@"
 }
 
-# A repository, and commits of a few files, all synced as git can. It does not
-# sync the folder into which it renames a branch: that is done for it, else its
-# last commit is acknowledged by nobody.
+# A repository, and commits of a few files, all synced as git can. It syncs
+# neither what `git init` makes (HEAD, say) nor the folder into which it renames
+# a branch: that is done for it, else its commits are acknowledged by nobody.
 git_commits()
 {
 	cd "$MNT"
@@ -88,6 +88,7 @@ git_commits()
 	git config user.name nobody
 	git config user.email nobody@example.invalid
 	git config gc.auto 0
+	find .git -exec sync {} +
 	_n=0
 	while [ "$_n" -lt "$1" ]; do
 		_n=$((_n + 1))
