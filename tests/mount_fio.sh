@@ -10,7 +10,7 @@
 . "${top_srcdir:?}/tests/mount_lib.sh"
 mount_init 300
 
-size=192M
+size=128M
 short && size=48M
 volume_create || exit 99
 volume_mount -o cache_size=64M || exit 99

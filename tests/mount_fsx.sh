@@ -12,7 +12,7 @@ mount_init 200
 
 fsx=$top_builddir/tests/fsx_helper
 seed=${FOLIO_SEED:-$(date +%s)}
-steps=8000
+steps=5000
 short && steps=1500
 volume_create || exit 99
 echo "# seed $seed"
