@@ -193,9 +193,6 @@ void defer_written(fuse_req_t req, size_t count, u64 pause_ns)
 
 /* ---- another try ---- */
 
-/* What a commit frees, others may take first. */
-#define RETRIES 8
-
 struct retry {
 	struct fs_done done;
 	struct pacer_item item;
@@ -241,7 +238,7 @@ static void retry_write(struct pacer_item *item)
 
 	ret = fs_write(s->fs, r->fh, r->pos, r->data, r->len, r->flags, &pause,
 		       &again);
-	if (ret == -ENOSPC && again && ++r->tries < RETRIES) {
+	if (ret == -ENOSPC && again && ++r->tries < DEFERRED_RETRIES) {
 		fs_commit(s->fs, &r->done);
 		return;
 	}

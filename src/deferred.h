@@ -4,11 +4,11 @@
  *
  *	fsync and the like	defer_err()	when the committer is done
  *	a throttled write	defer_written()	when its pause is over
- *	a write without space	defer_retry()	after a commit and a second try
- *	fallocate without space	defer_fallocate()	the same
- *	a change while too many are pending
- *				defer_request()		the same
- *	opening what the unmapper is at; the kernel's own reads while it has
+ *	a write without space	defer_retry()	after commits, each with a new
+ *try
+ *	fallocate without space	defer_fallocate()	after a commit and a
+ *second try a change while too many are pending defer_request()
+ *the same opening what the unmapper is at; the kernel's own reads while it has
  *	too many pages
  *				defer_request()		some milliseconds later
  *	a control file		defer_count()	when what it began is done
@@ -40,7 +40,7 @@ struct late_write {
 /* The longest pause of a throttled writer. */
 #define DEFERRED_PAUSE_MAX_NS (200 * NSEC_PER_MSEC)
 
-/* Data of writes and whole requests held at once for their second try. Past it
+/* Data of writes and whole requests held at once for another try. Past it
  * a write is cut to DEFERRED_SHORT: it comes out short, and the rest is the
  * program's to write again. The kernel's own reads are served without delay;
  * other requests get ENOSPC. */
@@ -67,7 +67,9 @@ void defer_settled(fuse_req_t req, const struct stat *st);
 /* Answer that @count bytes are written when @pause_ns have passed. */
 void defer_written(fuse_req_t req, size_t count, u64 pause_ns);
 
-/* Ask for a commit, which may free space; write once more; answer. */
+/* Ask for a commit, which may free space, and write again; so often at most, as
+ * others may take first what a commit frees. Then answer. */
+#define DEFERRED_RETRIES 8
 void defer_retry(fuse_req_t req, const struct late_write *write);
 
 /* A reservation that is to be tried again. */
