@@ -522,10 +522,13 @@ int options_parse(struct options *opt, int argc, char *const *argv, u64 ram,
 
 void options_done(struct options *opt)
 {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (rows[i].kind == OPTION_TEXT)
+			free(*(char **)((char *)opt + rows[i].offset));
+	}
 	free(opt->volume);
 	free(opt->mountpoint);
 	free(opt->kernel);
-	free(opt->fsname);
 	memset(opt, 0, sizeof(*opt));
 }
 
