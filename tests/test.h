@@ -26,7 +26,7 @@ Suite *test_suite_new(const char *name, TCase **ret_case);
 u64 test_seed(void);
 
 /* Steps of a random test: @nr, or @nr times FOLIO_ROUNDS of the environment,
- * for long runs by hand. */
+ * for long runs by hand; a quarter with FOLIO_SHORT=1, for sanitizers. */
 u64 test_rounds(u64 nr);
 
 /*

@@ -1177,6 +1177,8 @@ END_TEST
 
 START_TEST(triggers_do_what_they_say_and_answer_with_its_error)
 {
+	char *text;
+
 	fake_add_file(2, 0, "/f");
 	ck_assert_int_eq(write_at("vm/sync", "1\n"), 0);
 	ck_assert_int_eq(fake.nr_syncs, 1);
@@ -1199,8 +1201,9 @@ START_TEST(triggers_do_what_they_say_and_answer_with_its_error)
 	ck_assert_int_eq(write_at("vm/scrub_rate", "1M"), 0);
 	ck_assert_str_eq(read_at("vm/scrub_rate"), "1048576\n");
 	ck_assert_int_eq(write_at("vm/scrub_rate", "0"), -EINVAL);
-	ck_assert_ptr_nonnull(strstr(text_of(CONTROL_SCRUB),
-				     "      10            7        3"));
+	text = text_of(CONTROL_SCRUB);
+	ck_assert_ptr_nonnull(strstr(text, "      10            7        3"));
+	free(text);
 	ck_assert_int_eq(write_at("vm/compact", "1"), 0);
 	ck_assert_int_eq(fake.nr_compacts, 3);
 	fake.compact_err = -EOPNOTSUPP;

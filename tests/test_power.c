@@ -130,12 +130,6 @@ static bool is_short(void)
 	return s && !strcmp(s, "1");
 }
 
-static u64 rounds_wanted(u64 nr)
-{
-	nr = test_rounds(nr);
-	return is_short() ? (nr + 3) / 4 : nr;
-}
-
 static u32 states_wanted(void)
 {
 	const char *s = getenv("FOLIO_STATES");
@@ -375,7 +369,7 @@ START_TEST(each_operation_beside_a_commit_is_in_the_next)
 	struct rng rng;
 
 	rng_init(&rng, 500 + (u64)_i);
-	for (u64 r = 0; r < rounds_wanted(2); r++) {
+	for (u64 r = 0; r < test_rounds(2); r++) {
 		enum persist how = any_persist(&rng, PERSIST_NOT);
 		struct workload w = {
 			{{OP_WRITE, P(ROOT, a), P(ROOT, a), 5000, 30000},
@@ -399,7 +393,7 @@ static void run_sequences(u64 stream, u32 length, u64 rounds)
 	struct rng rng;
 
 	rng_init(&rng, stream);
-	for (u64 r = 0; r < rounds_wanted(rounds); r++) {
+	for (u64 r = 0; r < test_rounds(rounds); r++) {
 		struct workload w = {.nr = 0};
 
 		for (u32 i = 1; i < length; i++)
@@ -470,7 +464,7 @@ START_TEST(random_operations_are_whole_after_a_power_cut)
 	struct rng rng;
 
 	rng_init(&rng, 2000);
-	for (u64 r = 0; r < rounds_wanted(20); r++) {
+	for (u64 r = 0; r < test_rounds(20); r++) {
 		make_random(&w, &rng);
 		must_hold(&w, &rng);
 	}
@@ -677,7 +671,7 @@ START_TEST(what_a_killed_daemon_left_is_whole_after_a_power_cut)
 	struct rng rng;
 
 	rng_init(&rng, 3600);
-	for (u64 r = 0; r < rounds_wanted(20); r++) {
+	for (u64 r = 0; r < test_rounds(20); r++) {
 		char *fault;
 
 		make_random(&w, &rng);
@@ -753,7 +747,7 @@ START_TEST(a_volume_that_is_being_made_is_none_or_whole)
 
 	rng_init(&rng, 3700);
 	ck_assert_uint_gt(end, 20);
-	for (u64 r = 0; r < rounds_wanted(4); r++) {
+	for (u64 r = 0; r < test_rounds(4); r++) {
 		for (size_t p = 0; p < end; p++) {
 			enum power_choice c = (enum power_choice)rng_below(
 				&rng, POWER_CHOICES);
@@ -808,7 +802,7 @@ START_TEST(a_saved_block_map_is_that_of_its_volume_or_none)
 	fault = look_as(m, log, power_record_now(log), POWER_EVERYTHING, SECOND,
 			&rng);
 	ck_assert(fault || power_counts.maps_loaded);
-	for (u64 r = 0; !fault && r < rounds_wanted(48); r++) {
+	for (u64 r = 0; !fault && r < test_rounds(48); r++) {
 		size_t end = power_record_now(log);
 
 		fault = look_at(m, log, end - rng_below(&rng, 3), FIRST, &rng);
@@ -828,7 +822,7 @@ static u64 find_lie(enum power_lie lie)
 	struct rng rng;
 
 	rng_init(&rng, 4000);
-	for (u64 i = 1; i <= 60; i++) {
+	for (u64 i = 1; i <= 1000; i++) {
 		char *fault;
 
 		if (i <= ARRAY_SIZE(programs))
