@@ -127,45 +127,46 @@ static void match_mountpoint(const struct mount_row *row, void *arg)
 	}
 }
 
+/* Return: 0, -ENOENT: nothing is mounted there, or for_each_row()'s. */
+static int find_mount(const char *file, const char *mountpoint,
+		      struct dev_query *ret)
+{
+	int err;
+
+	*ret = (struct dev_query){.mountpoint = mountpoint};
+	err = for_each_row(file, match_mountpoint, ret);
+	return err || ret->found ? err : -ENOENT;
+}
+
 int mountinfo_dev(const char *file, const char *mountpoint,
 		  struct mount_dev *ret_dev)
 {
-	struct dev_query query = {.mountpoint = mountpoint};
-	int err = for_each_row(file, match_mountpoint, &query);
+	struct dev_query query;
+	int err = find_mount(file, mountpoint, &query);
 
-	if (err)
-		return err;
-	if (!query.found)
-		return -ENOENT;
-
-	*ret_dev = query.dev;
-	return 0;
+	if (!err)
+		*ret_dev = query.dev;
+	return err;
 }
 
 int mountinfo_flags(const char *file, const char *mountpoint,
 		    unsigned long *ret_flags)
 {
-	struct dev_query query = {.mountpoint = mountpoint};
-	int err = for_each_row(file, match_mountpoint, &query);
+	struct dev_query query;
+	int err = find_mount(file, mountpoint, &query);
 
-	if (err)
-		return err;
-	if (!query.found)
-		return -ENOENT;
-
-	*ret_flags = query.flags;
-	return 0;
+	if (!err)
+		*ret_flags = query.flags;
+	return err;
 }
 
 int mountinfo_is_ours(const char *file, const char *mountpoint)
 {
-	struct dev_query query = {.mountpoint = mountpoint};
-	int err = for_each_row(file, match_mountpoint, &query);
+	struct dev_query query;
+	int err = find_mount(file, mountpoint, &query);
 
 	if (err)
 		return err;
-	if (!query.found)
-		return -ENOENT;
 	return query.ours ? 0 : -EINVAL;
 }
 
