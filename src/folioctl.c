@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "folioctl.h"
 
@@ -80,6 +81,41 @@ void json_add_string(struct strbuf *sb, const char *name, const char *value)
 	strbuf_addch(sb, '"');
 	sb->failed |= escaped.failed;
 	strbuf_release(&escaped);
+}
+
+void json_add_item(struct strbuf *list, const char *value)
+{
+	strbuf_addstr(list, list->len ? ", \"" : "\"");
+	strbuf_add_json(list, value);
+	strbuf_addch(list, '"');
+}
+
+void progress_init(struct progress *p)
+{
+	*p = (struct progress){isatty(STDERR_FILENO), -1};
+}
+
+void progress_show(struct progress *p, const char *name, u64 done, u64 total)
+{
+	int percent;
+
+	if (!p->wanted || !total)
+		return;
+	percent = (int)((double)min(done, total) * 100 / (double)total);
+	if (percent == p->percent)
+		return;
+	p->percent = percent;
+	(void)fprintf(stderr, "\r%s: %d%%", name, percent);
+	(void)fflush(stderr);
+}
+
+void progress_clear(struct progress *p)
+{
+	if (p->percent < 0)
+		return;
+	(void)fputs("\r\033[K", stderr);
+	(void)fflush(stderr);
+	p->percent = -1;
 }
 
 static int print_version(void)

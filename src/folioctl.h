@@ -88,6 +88,23 @@ int flush_out(void);
 /* "name": "value", the value being any bytes. */
 void json_add_string(struct strbuf *sb, const char *name, const char *value);
 
+/* One more string, any bytes, behind those of a list. */
+void json_add_item(struct strbuf *list, const char *value);
+
+/*
+ * How far long work is, in percent, on a line of stderr that is overwritten;
+ * only if that is a terminal, unless @wanted is set by hand. Clear it before
+ * anything else is said, and at the end.
+ */
+struct progress {
+	bool wanted;
+	int percent; /* shown last; -1: nothing is on the line */
+};
+
+void progress_init(struct progress *p);
+void progress_show(struct progress *p, const char *name, u64 done, u64 total);
+void progress_clear(struct progress *p);
+
 /* ---- control files of a mount (folioctl_mount.c) ---- */
 
 /* The folder of control files of @mount. Return: a descriptor, or -1, told. */

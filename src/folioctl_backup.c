@@ -20,32 +20,18 @@ struct run {
 	const char *source;
 	char *path; /* of the volume that is mounted */
 	int hold;   /* descriptor of the control file, or -1 */
-	bool json, sync, show_progress;
-	int percent; /* shown last; -1: nothing is on the line */
+	bool json, sync;
+	struct progress progress;
 	struct strbuf reports;
 };
 
 /* ---- what is said meanwhile ---- */
 
-static void progress(void *arg, u64 done, u64 total)
+static void show_progress(void *arg, u64 done, u64 total)
 {
 	struct run *r = arg;
-	int percent = total ? (int)((double)done * 100 / (double)total) : 100;
 
-	if (!r->show_progress || percent == r->percent)
-		return;
-	r->percent = percent;
-	(void)fprintf(stderr, "\r%s: %d%%", r->source, percent);
-	(void)fflush(stderr);
-}
-
-static void clear_progress(struct run *r)
-{
-	if (r->percent < 0)
-		return;
-	(void)fputs("\r\033[K", stderr);
-	(void)fflush(stderr);
-	r->percent = -1;
+	progress_show(&r->progress, r->source, done, total);
 }
 
 static void report(void *arg, const char *line)
@@ -55,11 +41,9 @@ static void report(void *arg, const char *line)
 
 	strbuf_add_path(&escaped, line);
 	if (r->json) {
-		strbuf_addstr(&r->reports, r->reports.len ? ", \"" : "\"");
-		strbuf_add_json(&r->reports, escaped.buf ? escaped.buf : "");
-		strbuf_addch(&r->reports, '"');
+		json_add_item(&r->reports, escaped.buf ? escaped.buf : "");
 	} else {
-		clear_progress(r);
+		progress_clear(&r->progress);
 		(void)printf("%s\n", escaped.buf ? escaped.buf : "");
 	}
 	strbuf_release(&escaped);
@@ -177,7 +161,7 @@ static int backup(struct run *r)
 	int code;
 
 	code = volume_backup(&r->opt, &res, err, sizeof(err));
-	clear_progress(r);
+	progress_clear(&r->progress);
 	status = r->json ? print_json(r, &res, err)
 			 : (*err ? EXIT_OK : print_text(r, &res));
 	if (*err)
@@ -213,13 +197,12 @@ static int run_backup(const struct command *cmd, int argc, char **argv)
 		{"json", no_argument, NULL, 'j'},
 		{NULL, 0, NULL, 0},
 	};
-	struct run r = {.opt = {.report = report, .progress = progress},
-			.show_progress = isatty(STDERR_FILENO),
-			.percent = -1,
+	struct run r = {.opt = {.report = report, .progress = show_progress},
 			.hold = -1};
 	int status = EXIT_OK;
 	int c;
 
+	progress_init(&r.progress);
 	while ((c = command_option(cmd, argc, argv, ":h", longs, &status)) !=
 	       -1) {
 		if (c == COMMAND_DONE)

@@ -16,9 +16,7 @@ struct check {
 	const char *path;
 	bool json;
 	bool repair, discard, preen;
-	bool progress;
-	int percent; /* shown last; -1: nothing is on the line */
-	long nr;     /* faults reported */
+	struct progress progress;
 	struct strbuf out;
 };
 
@@ -32,25 +30,8 @@ struct result {
 static void show_progress(void *arg, u64 done, u64 total)
 {
 	struct check *c = arg;
-	int percent;
 
-	if (!c->progress || !total)
-		return;
-	percent = (int)((double)min(done, total) * 100 / (double)total);
-	if (percent == c->percent)
-		return;
-	c->percent = percent;
-	(void)fprintf(stderr, "\r%s: %d%%", c->path, percent);
-	(void)fflush(stderr);
-}
-
-static void clear_progress(struct check *c)
-{
-	if (c->percent < 0)
-		return;
-	(void)fputs("\r\033[K", stderr);
-	(void)fflush(stderr);
-	c->percent = -1;
+	progress_show(&c->progress, c->path, done, total);
 }
 
 /* ---- faults ---- */
@@ -60,14 +41,11 @@ static void report(void *arg, const char *line)
 	struct strbuf escaped = STRBUF_INIT; /* it may hold names of files */
 	struct check *c = arg;
 
-	c->nr++;
 	strbuf_add_path(&escaped, line);
 	if (c->json) {
-		strbuf_addstr(&c->out, c->nr == 1 ? "\"" : ", \"");
-		strbuf_add_json(&c->out, escaped.buf ? escaped.buf : "");
-		strbuf_addch(&c->out, '"');
+		json_add_item(&c->out, escaped.buf ? escaped.buf : "");
 	} else {
-		clear_progress(c);
+		progress_clear(&c->progress);
 		(void)printf("%s: %s\n", c->path,
 			     escaped.buf ? escaped.buf : "");
 	}
@@ -83,7 +61,7 @@ static void note(void *arg, const char *line)
 	if (c->json)
 		return;
 	strbuf_add_path(&escaped, line);
-	clear_progress(c);
+	progress_clear(&c->progress);
 	(void)printf("%s: note: %s\n", c->path, escaped.buf ? escaped.buf : "");
 	strbuf_release(&escaped);
 }
@@ -156,10 +134,8 @@ static int check(struct check *c, bool data, struct result *ret)
 	int status;
 
 	*ret = (struct result){0};
-	c->nr = 0;
-	c->percent = -1;
 	status = look(c, &opt, ret, err, sizeof(err));
-	clear_progress(c);
+	progress_clear(&c->progress);
 	if (status < 0) {
 		strbuf_release(&c->out);
 		(void)flush_out();
@@ -179,13 +155,14 @@ static int run_check(const struct command *cmd, int argc, char **argv)
 		{"json", no_argument, NULL, 'j'},
 		{NULL, 0, NULL, 0},
 	};
-	struct check c = {.progress = isatty(STDERR_FILENO)};
+	struct check c = {.path = NULL};
 	struct result result;
 	const char *rate = NULL;
 	bool data = true;
 	int status = EXIT_OK;
 	int o;
 
+	progress_init(&c.progress);
 	while ((o = command_option(cmd, argc, argv, ":h", longs, &status)) !=
 	       -1) {
 		if (o == COMMAND_DONE)
@@ -292,7 +269,7 @@ static bool fsck_option(struct fsck *f, int c, int *ret_status)
 		f->ask = true;
 		return true;
 	case 'C':
-		f->check.progress = true;
+		f->check.progress.wanted = true;
 		return true;
 	case 'v':
 	case 'T':
@@ -354,10 +331,11 @@ int fsck_main(int argc, char **argv)
 		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
 	};
-	struct fsck f = {.check.progress = isatty(STDERR_FILENO)};
+	struct fsck f = {.check.path = NULL};
 	int status;
 	int c;
 
+	progress_init(&f.check.progress);
 	program = "fsck.foliofs";
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, "afnpryvVTC::h", longs, NULL)) !=

@@ -18,7 +18,7 @@
 struct scrub_watch {
 	const char *mount;
 	int dirfd;
-	bool progress, shown;
+	struct progress progress;
 	u64 errors; /* before it began, then of this one */
 };
 
@@ -49,19 +49,6 @@ static u64 figure(const struct strbuf *text, const char *name)
 	return value ? strtoull(value, NULL, 10) : 0;
 }
 
-static void show(struct scrub_watch *w, const struct strbuf *text)
-{
-	u64 total = figure(text, "scrub_total_blocks");
-	u64 done = min(figure(text, "scrub_done_blocks"), total);
-
-	if (!w->progress || !total)
-		return;
-	(void)fprintf(stderr, "\r%s: %" PRIu64 "%%", w->mount,
-		      done * 100 / total);
-	(void)fflush(stderr);
-	w->shown = true;
-}
-
 /* One look at the figures. Return: 1: it goes on, 0: it has ended, -errno. */
 static int poll_figures(struct scrub_watch *w, u64 *ret_errors)
 {
@@ -70,7 +57,9 @@ static int poll_figures(struct scrub_watch *w, u64 *ret_errors)
 
 	if (!err) {
 		*ret_errors = figure(&text, "scrub_errors");
-		show(w, &text);
+		progress_show(&w->progress, w->mount,
+			      figure(&text, "scrub_done_blocks"),
+			      figure(&text, "scrub_total_blocks"));
 		err = figure(&text, "scrub_running") != 0;
 	}
 	strbuf_release(&text);
@@ -85,8 +74,7 @@ static int watch(struct scrub_watch *w)
 
 	while ((more = poll_figures(w, &errors)) > 0 && !interrupted)
 		(void)nanosleep(&pause, NULL);
-	if (w->shown)
-		(void)fputs("\r\033[K", stderr);
+	progress_clear(&w->progress);
 	w->errors = errors - w->errors;
 	if (more > 0) {
 		(void)mount_write(w->dirfd, "vm/scrub", "0\n");
@@ -176,6 +164,7 @@ static int begin(struct scrub_watch *w, const char *rate)
 					strerror(-err));
 	}
 	err = poll_figures(w, &w->errors);
+	progress_clear(&w->progress); /* it was an earlier one's */
 	if (err >= 0)
 		err = mount_write(w->dirfd, "vm/scrub", "1\n");
 	if (err == -EBUSY)
@@ -187,8 +176,7 @@ static int begin(struct scrub_watch *w, const char *rate)
 int scrub_mount(const char *mount, const char *rate, bool json)
 {
 	struct sigaction sa = {.sa_handler = interrupt};
-	struct scrub_watch w = {.mount = mount,
-				.progress = isatty(STDERR_FILENO)};
+	struct scrub_watch w = {.mount = mount};
 	int status;
 	int err;
 
@@ -197,9 +185,9 @@ int scrub_mount(const char *mount, const char *rate, bool json)
 		return EXIT_ERROR;
 	(void)sigaction(SIGINT, &sa, NULL);
 	(void)sigaction(SIGTERM, &sa, NULL);
+	progress_init(&w.progress);
 	status = begin(&w, rate);
 	if (status == EXIT_OK) {
-		w.shown = false;
 		err = watch(&w);
 		status = err ? complain("%s: %s", mount, strerror(-err))
 			     : print_bad(&w, json);
