@@ -22,6 +22,11 @@ struct bdev_operations {
 	 * Reading behind the end gives zeros. */
 	int (*read)(struct bdev *b, u64 block, u32 nr, void *const *pages);
 	int (*write)(struct bdev *b, u64 block, u32 nr, void *const *pages);
+	/* Write, and what was written is durable on return: of what was
+	 * written otherwise nothing is said. After an error a flush may be
+	 * believed as little as after one of flush(). */
+	int (*write_sync)(struct bdev *b, u64 block, u32 nr,
+			  void *const *pages);
 	/* Everything written before the call is durable. */
 	int (*flush)(struct bdev *b);
 	/* The content of the range is no longer needed: give its room back.

@@ -70,6 +70,23 @@ static int fault_write(struct bdev *b, u64 block, u32 nr, void *const *pages)
 	return err;
 }
 
+/* It is a write, which may fail as one, and a flush. */
+static int fault_write_sync(struct bdev *b, u64 block, u32 nr,
+			    void *const *pages)
+{
+	struct bdev *lower = fault_of(b)->lower;
+	int err = fault_hit(b, BDEV_FAULT_WRITE);
+
+	if (err)
+		nr /= 2;
+	if (nr) {
+		int lower_err = lower->ops->write_sync(lower, block, nr, pages);
+
+		err = err ? err : lower_err;
+	}
+	return err ? err : fault_hit(b, BDEV_FAULT_FLUSH);
+}
+
 static int fault_flush(struct bdev *b)
 {
 	struct bdev *lower = fault_of(b)->lower;
@@ -121,6 +138,7 @@ static const struct bdev_operations fault_operations = {
 	.name = "fault",
 	.read = fault_read,
 	.write = fault_write,
+	.write_sync = fault_write_sync,
 	.flush = fault_flush,
 	.discard = fault_discard,
 	.size = fault_size,

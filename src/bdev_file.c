@@ -70,16 +70,25 @@ static int stop_direct(struct bdev_file *f)
 	return 0;
 }
 
+enum how {
+	READ,
+	WRITE,
+	WRITE_SYNC, /* durable on return */
+};
+
 /* One system call. Return: bytes, or -errno; -EAGAIN: try again. */
-static ssize_t transfer(struct bdev_file *f, bool write, u64 pos,
+static ssize_t transfer(struct bdev_file *f, enum how how, u64 pos,
 			const struct iovec *iov, int n)
 {
 	bool direct = is_direct(f);
 	ssize_t len;
 	int err;
 
-	len = write ? pwritev(f->fd, iov, n, (off_t)pos)
-		    : preadv(f->fd, iov, n, (off_t)pos);
+	if (how == READ)
+		len = preadv(f->fd, iov, n, (off_t)pos);
+	else
+		len = pwritev2(f->fd, iov, n, (off_t)pos,
+			       how == WRITE_SYNC ? RWF_DSYNC : 0);
 	if (len >= 0)
 		return len;
 	err = -errno;
@@ -111,7 +120,7 @@ static int file_read(struct bdev *b, u64 block, u32 nr, void *const *pages)
 		struct iovec iov[MAX_IOV];
 		int n = fill_iov(iov, pages, nr, done);
 		ssize_t len =
-			transfer(f, false, block * PAGE_SIZE + done, iov, n);
+			transfer(f, READ, block * PAGE_SIZE + done, iov, n);
 
 		if (len == -EAGAIN)
 			continue;
@@ -128,9 +137,9 @@ static int file_read(struct bdev *b, u64 block, u32 nr, void *const *pages)
 	return 0;
 }
 
-static int file_write(struct bdev *b, u64 block, u32 nr, void *const *pages)
+static int write_all(struct bdev_file *f, enum how how, u64 block, u32 nr,
+		     void *const *pages)
 {
-	struct bdev_file *f = file_of(b);
 	size_t total = (size_t)nr * PAGE_SIZE;
 	size_t done = 0;
 
@@ -138,7 +147,7 @@ static int file_write(struct bdev *b, u64 block, u32 nr, void *const *pages)
 		struct iovec iov[MAX_IOV];
 		int n = fill_iov(iov, pages, nr, done);
 		ssize_t len =
-			transfer(f, true, block * PAGE_SIZE + done, iov, n);
+			transfer(f, how, block * PAGE_SIZE + done, iov, n);
 
 		if (len == -EAGAIN)
 			continue;
@@ -147,6 +156,23 @@ static int file_write(struct bdev *b, u64 block, u32 nr, void *const *pages)
 		done += (size_t)len;
 	}
 	return 0;
+}
+
+static int file_write(struct bdev *b, u64 block, u32 nr, void *const *pages)
+{
+	return write_all(file_of(b), WRITE, block, nr, pages);
+}
+
+static int file_write_sync(struct bdev *b, u64 block, u32 nr,
+			   void *const *pages)
+{
+	struct bdev_file *f = file_of(b);
+	int err = write_all(f, WRITE_SYNC, block, nr, pages);
+
+	if (!err && !is_direct(f))
+		(void)posix_fadvise(f->fd, (off_t)(block * PAGE_SIZE),
+				    (off_t)nr * PAGE_SIZE, POSIX_FADV_DONTNEED);
+	return err;
 }
 
 static int file_flush(struct bdev *b)
@@ -233,6 +259,7 @@ static const struct bdev_operations file_operations = {
 	.name = "file",
 	.read = file_read,
 	.write = file_write,
+	.write_sync = file_write_sync,
 	.flush = file_flush,
 	.discard = file_discard,
 	.size = file_size,

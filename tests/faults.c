@@ -133,6 +133,21 @@ static int forgetful_write(struct bdev *b, u64 block, u32 nr,
 	return err;
 }
 
+static int forgetful_write_sync(struct bdev *b, u64 block, u32 nr,
+				void *const *pages)
+{
+	struct forgetful *f = forgetful_of(b);
+	int err;
+
+	(void)pthread_mutex_lock(&f->lock);
+	if (block + nr > FORGETFUL_BLOCKS)
+		abort();
+	err = f->lower->ops->write_sync(f->lower, block, nr, pages);
+	memset(f->written + block, err != 0, nr);
+	(void)pthread_mutex_unlock(&f->lock);
+	return err;
+}
+
 static int forgetful_flush(struct bdev *b)
 {
 	struct forgetful *f = forgetful_of(b);
@@ -201,6 +216,7 @@ static const struct bdev_operations forgetful_operations = {
 	.name = "forgetful",
 	.read = forgetful_read,
 	.write = forgetful_write,
+	.write_sync = forgetful_write_sync,
 	.flush = forgetful_flush,
 	.discard = forgetful_discard,
 	.size = forgetful_size,

@@ -16,6 +16,7 @@ enum event_kind {
 	EVENT_TRUNCATE,
 	EVENT_DELETE,
 	EVENT_SYNC,
+	EVENT_SYNC_RANGE, /* what was written there is durable, no more */
 	EVENT_NAMES, /* the folder is synced: which files there are */
 };
 

@@ -94,7 +94,8 @@ static void note_names(struct power_log *log, const struct event *ev)
 		memset(log->unnamed, 0, sizeof(log->unnamed));
 	} else if (ev->kind == EVENT_DELETE) {
 		log->exists[ev->file] = false;
-	} else if (ev->kind != EVENT_SYNC && !log->exists[ev->file]) {
+	} else if (ev->kind != EVENT_SYNC && ev->kind != EVENT_SYNC_RANGE &&
+		   !log->exists[ev->file]) {
 		log->exists[ev->file] = true;
 		log->unnamed[ev->file] = true;
 	}
@@ -448,6 +449,21 @@ static int record_write(struct bdev *b, u64 block, u32 nr, void *const *pages)
 	return r->lower->ops->write(r->lower, block, nr, pages);
 }
 
+static int record_write_sync(struct bdev *b, u64 block, u32 nr,
+			     void *const *pages)
+{
+	struct bdev_record *r = record_of(b);
+	int err = record_write(b, block, nr, pages);
+
+	if (!err && r->log->lie != POWER_NO_RANGE_SYNC &&
+	    !sync_is_a_lie(r->log, POWER_DATA))
+		add(r->log, (struct event){.kind = EVENT_SYNC_RANGE,
+					   .file = POWER_DATA,
+					   .pos = block * PAGE_SIZE,
+					   .len = (u64)nr * PAGE_SIZE});
+	return err;
+}
+
 /* What was written before is in the log before: each write is logged before it
  * is done. One that is under way meanwhile is nobody's to rely on. */
 static int record_flush(struct bdev *b)
@@ -509,6 +525,7 @@ static const struct bdev_operations record_operations = {
 	.name = "record",
 	.read = record_read,
 	.write = record_write,
+	.write_sync = record_write_sync,
 	.flush = record_flush,
 	.discard = record_discard,
 	.size = record_size,

@@ -16,7 +16,8 @@
  * linker wraps: programs are linked with $(power_ldflags).
  *
  * Up to some point of the log a file is durable as far as its last sync before
- * that point. Of what came since, any sectors of 512 bytes may be there or not,
+ * that point, and where a write that is durable on return has returned. Of what
+ * came since, any sectors of 512 bytes may be there or not,
  * and any change of its size: a sector that was written several times has any
  * of the values, which is what "in any order" comes to. That a file came or
  * went is durable with a sync of the folder; SQLite makes one with the first
@@ -59,6 +60,7 @@ enum power_lie {
 	POWER_HONEST,
 	POWER_NO_DATA_FLUSH,   /* flushes of data do nothing */
 	POWER_LATE_DATA_FLUSH, /* ... until the WAL was synced next */
+	POWER_NO_RANGE_SYNC,   /* what is written durably is not */
 	POWER_NO_WAL_SYNC,
 	POWER_NO_DB_SYNC,
 	POWER_NO_FOLDER_SYNC,

@@ -42,6 +42,7 @@ static void image_write(const struct image *im, int dirfd, const char *name)
 size_t power_next_point(const struct power_log *log, size_t point)
 {
 	while (point < log->nr && log->events[point].kind != EVENT_SYNC &&
+	       log->events[point].kind != EVENT_SYNC_RANGE &&
 	       log->events[point].kind != EVENT_NAMES)
 		point++;
 	return point;
@@ -118,7 +119,7 @@ static void put_sectors(struct image *im, const struct event *ev,
 static void apply(struct image *im, const struct event *ev,
 		  enum power_choice choice, struct rng *rng)
 {
-	if (ev->kind == EVENT_SYNC)
+	if (ev->kind == EVENT_SYNC || ev->kind == EVENT_SYNC_RANGE)
 		return;
 	expect(ev->kind != EVENT_NAMES);
 	im->exists = im->exists || ev->kind != EVENT_DELETE;
@@ -150,9 +151,28 @@ static void apply(struct image *im, const struct event *ev,
 		power_image_resize(im, 0);
 		break;
 	case EVENT_SYNC:
+	case EVENT_SYNC_RANGE:
 	case EVENT_NAMES:
 		break;
 	}
+}
+
+/* Was the write at @i followed by a sync of just that, before @point? */
+static bool range_synced(const struct power_log *log, size_t i, size_t point)
+{
+	const struct event *ev = &log->events[i];
+
+	if (ev->kind != EVENT_WRITE)
+		return false;
+	for (size_t k = i + 1; k < point; k++) {
+		const struct event *sync = &log->events[k];
+
+		if (sync->kind == EVENT_SYNC_RANGE && sync->file == ev->file &&
+		    sync->pos <= ev->pos &&
+		    sync->pos + sync->len >= ev->pos + ev->len)
+			return true;
+	}
+	return false;
 }
 
 /* When a file that is there at @point was made; 0: it was there before. */
@@ -165,7 +185,8 @@ static size_t made_at(const struct power_log *log, enum power_file file,
 	for (size_t i = 0; i < point; i++) {
 		const struct event *ev = &log->events[i];
 
-		if (ev->file != file || ev->kind == EVENT_SYNC)
+		if (ev->file != file || ev->kind == EVENT_SYNC ||
+		    ev->kind == EVENT_SYNC_RANGE)
 			continue;
 		if (!exists && ev->kind != EVENT_DELETE)
 			made = i + 1;
@@ -190,7 +211,10 @@ static struct image image_at(const struct power_log *log, enum power_file file,
 			ev->kind == EVENT_DELETE ? d->names : d->content[file];
 
 		if (ev->file == file)
-			apply(&im, ev, i < durable ? POWER_EVERYTHING : choice,
+			apply(&im, ev,
+			      i < durable || range_synced(log, i, point)
+				      ? POWER_EVERYTHING
+				      : choice,
 			      rng);
 	}
 	/* its content may be durable, and its name not */
