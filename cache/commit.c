@@ -1003,6 +1003,12 @@ int commit_next(struct commit *c, struct commit_run *ret_run)
 	return 1;
 }
 
+void commit_rewind(struct commit *c)
+{
+	c->file = NULL;
+	c->phase = PHASE_FILE;
+}
+
 /* ---- the end: committed ---- */
 
 /* The entry stands in the tree: the volume has the page now. */

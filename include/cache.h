@@ -294,7 +294,7 @@ const char *cache_knob_name(enum cache_knob knob);
 	X(commit_pages, "uncommitted pages taken over by commits")           \
 	X(commit_written, "pages that commits had to write themselves")      \
 	X(commit_copied, "pages that commits copied from a swap file")       \
-	X(commit_inline, "pages committed inline, in the database")          \
+	X(commit_inline, "pages committed from their frames, without slots") \
 	X(read_errors, "pages that could not be read")                       \
 	X(write_errors, "pages that could not be written")
 
@@ -623,13 +623,16 @@ struct commit_run {
 	u64 nr; /* at most 256 for COMMIT_SLOTS; may be huge for PUNCH */
 	slot_t slot;
 	const u64 *sums;  /* nr of them, valid until the next call */
-	const void *data; /* COMMIT_INLINE: one page, zeros behind EOF */
+	const void *data; /* COMMIT_INLINE: one page, zeros behind EOF; it
+			     stays as it is until commit_end() */
 	u64 size;	  /* COMMIT_FILE: i_size at the cut */
 };
 
 /* The next run: per file FILE, PUNCHes, SLOTS and INLINEs by ascending pgoff,
  * FILE_END. Return: 1, 0 at the end, -errno. */
 int commit_next(struct commit *c, struct commit_run *ret_run);
+/* The next run is the first again. */
+void commit_rewind(struct commit *c);
 
 /*
  * The transaction is durable (@err 0): slots now belong to extents, pages

@@ -17,36 +17,52 @@
  * if it has few enough segments. Past that the answer is an upper bound.
  */
 
+/* Pages that have extents, and with @ret_logged those that the redo log has
+ * instead, both as one state of the rows has it. */
+static int count_blocks(struct inode *inode, s64 known, s64 *ret_rows,
+			s64 *ret_logged)
+{
+	struct volume *v = inode->fs->volume;
+	struct meta_reader *r;
+	u64 nr = 0;
+	int err = meta_reader_get(v->meta, &r);
+
+	if (err)
+		return err;
+	err = meta_reader_hold(r);
+	if (!err && known < 0)
+		err = meta_extent_count(r, inode->ino, &nr);
+	if (!err)
+		err = redo_growth(v->redo, r, inode->ino, ret_logged);
+	meta_reader_put(r);
+	*ret_rows = known < 0 ? (s64)nr : known;
+	return err;
+}
+
 static s64 committed_blocks(struct inode *inode)
 {
-	struct meta_reader *r = NULL;
-	u64 nr = 0;
+	struct redo *redo = inode->fs->volume->redo;
+	s64 rows = 0, logged = 0;
 	s64 known;
 	u32 commits;
-	int err;
+	u64 first;
 
 	mutex_lock(&inode->lock);
 	known = inode->nr_blocks;
 	commits = inode->content_commits;
 	mutex_unlock(&inode->lock);
-	if (known >= 0)
+	if (known >= 0 && !redo_next_page(redo, inode->ino, 0, &first))
 		return known;
-
-	err = meta_reader_get(inode->fs->volume->meta, &r);
-	if (err)
-		return 0;
-	err = meta_extent_count(r, inode->ino, &nr);
-	meta_reader_put(r);
-	if (err)
+	if (count_blocks(inode, known, &rows, &logged))
 		return 0;
 
 	mutex_lock(&inode->lock);
 	/* not a count from before a commit that ended in between */
 	if (inode->nr_blocks < 0 && !inode->committing &&
-	    inode->content_commits == commits)
-		inode->nr_blocks = (s64)nr;
+	    !redo_is_applying(redo) && inode->content_commits == commits)
+		inode->nr_blocks = rows;
 	mutex_unlock(&inode->lock);
-	return (s64)nr;
+	return rows + logged;
 }
 
 /* How much of [start, end) the set has. */

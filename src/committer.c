@@ -369,7 +369,7 @@ static struct outcome commit_once(struct fs *fs, enum commit_scope scope,
 	access_log_all(fs);
 	transaction_prewrite(&t);
 	transaction_cut(&t);
-	if (t.nr_ops || t.nr_files)
+	if (t.nr_ops || t.nr_files || transaction_redo_is_due(&t))
 		err = fs_readonly(fs) ? -EROFS : transaction_write(&t);
 	else
 		t.visible = true;
@@ -475,7 +475,7 @@ static bool nothing_pending(struct fs *fs)
 	mutex_lock(&fs->ops.lock);
 	none = list_empty(&fs->ops.open) && list_empty(&fs->ops.dirty);
 	mutex_unlock(&fs->ops.lock);
-	return none;
+	return none && !redo_nr_records(fs->volume->redo);
 }
 
 static bool shall_stop(struct committer *c)

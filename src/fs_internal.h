@@ -12,6 +12,7 @@
 #include "handle.h"
 #include "inode.h"
 #include "oplist.h"
+#include "redo.h"
 #include "scrub.h"
 
 struct fs {

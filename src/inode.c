@@ -493,13 +493,19 @@ static void inode_from_row(struct inode *inode, const struct inode_row *row)
 static int read_row(struct fs *fs, u64 ino, struct inode_row *row)
 {
 	struct meta_reader *r;
+	u32 seq;
 	int err;
 
 	err = meta_reader_get(fs->volume->meta, &r);
 	if (err)
 		return err;
 
-	err = meta_inode_get(r, ino, row);
+	do {
+		seq = redo_begin(fs->volume->redo);
+		err = meta_inode_get(r, ino, row);
+		if (!err)
+			redo_patch_inode(fs->volume->redo, row);
+	} while (redo_retry(fs->volume->redo, seq));
 	meta_reader_put(r);
 	return err;
 }

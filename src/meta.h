@@ -50,6 +50,13 @@ struct meta_super {
 #define INODE_RA_RANDOM 0x04000000u
 #define INODE_RA_SEQUENTIAL 0x08000000u
 
+/* Where the redo log is: src/redo.h. */
+struct meta_redo {
+	u64 start, nr; /* blocks of data; nr 0: there is none */
+	u64 salt;
+	u64 seq; /* number of the record that stands first */
+};
+
 struct inode_row {
 	u64 ino;
 	u32 mode, uid, gid, nlink;
@@ -81,8 +88,11 @@ enum {
 	META_EXTENT_INLINE = 4,
 	META_EXTENT_LOST = 8,
 };
-/* Of meta_super.incompat: there may be lost extents. */
+/* Of meta_super.incompat: there may be lost extents; there is a redo log, and
+ * without its records the rows are not what was committed last. */
 #define META_INCOMPAT_LOST 1ull
+#define META_INCOMPAT_REDO 2ull
+#define META_INCOMPAT_KNOWN (META_INCOMPAT_LOST | META_INCOMPAT_REDO)
 
 struct extent_row {
 	u64 pgoff;
@@ -116,6 +126,8 @@ int meta_open(const char *folder, bool readonly, struct meta **ret_meta,
 int meta_close(struct meta *m);
 void meta_super(const struct meta *m, struct meta_super *ret);
 int meta_errno(int sqlite_rc);
+/* Context: the committer, or who has the volume for itself. */
+int meta_redo_get(struct meta *m, struct meta_redo *ret);
 
 /* ---- reading ---- */
 int meta_reader_get(struct meta *m, struct meta_reader **ret);
@@ -235,6 +247,8 @@ int meta_extent_put_lost(struct meta *m, u64 ino, u64 pgoff, u64 nr,
 /* By how many pages, of all files, punch, put and put_inline have let extents
  * grow: the difference between two moments of a transaction. */
 s64 meta_extent_growth(const struct meta *m);
+/* NULL: there is no redo log any more. */
+int meta_redo_put(struct meta *m, const struct meta_redo *row);
 /* For the mount: the epoch goes with the next commit. */
 void meta_set_mount_epoch(struct meta *m, u64 epoch);
 /* Raises commit_no, writes super's next_ino. COMMIT and xSync of the WAL: on

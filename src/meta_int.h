@@ -27,6 +27,12 @@
 			"mount_epoch=?3")                                      \
 	X(SUPER_PUT, "INSERT INTO super VALUES(1,?1,?2,?3,?4,?5,?6,?7,?8,?9,"  \
 		     "?10,?11)")                                               \
+	X(REDO_TABLE, "SELECT count(*) FROM sqlite_schema "                    \
+		      "WHERE type='table' AND name='redo'")                    \
+	X(REDO_GET, "SELECT start,nr,salt,seq FROM redo")                      \
+	X(REDO_PUT, "INSERT OR REPLACE INTO redo VALUES(1,?1,?2,?3,?4)")       \
+	X(REDO_DELETE, "DELETE FROM redo")                                     \
+	X(REDO_FLAG, "UPDATE super SET incompat=(incompat&~2)|?1")             \
 	X(BEGIN, "BEGIN IMMEDIATE")                                            \
 	X(BEGIN_READ, "BEGIN")                                                 \
 	X(COMMIT, "COMMIT")                                                    \
@@ -148,6 +154,12 @@ int conn_stmt(struct meta_conn *c, enum meta_stmt id, sqlite3_stmt **ret_stmt);
 /* Return: -ENODATA: there is none. */
 int super_load(struct meta_conn *c, struct meta_super *ret);
 int super_store(struct meta_conn *c, const struct meta_super *s);
+/* The table of the redo log's row: volumes of before it was thought of have
+ * none until they need it. */
+#define REDO_SCHEMA                                                    \
+	"CREATE TABLE IF NOT EXISTS redo("                             \
+	"id INTEGER PRIMARY KEY CHECK(id=1), start INTEGER NOT NULL, " \
+	"nr INTEGER NOT NULL, salt INTEGER NOT NULL, seq INTEGER NOT NULL);"
 
 /* ---- for repairs ----
  *

@@ -409,6 +409,30 @@ static int get_number(struct meta_conn *c, enum meta_stmt id, u64 arg, u64 *ret)
 	return 0;
 }
 
+int meta_redo_get(struct meta *m, struct meta_redo *ret)
+{
+	sqlite3_stmt *s;
+	u64 is_there = 0;
+	int err = get_number(&m->writer, STMT_REDO_TABLE, 0, &is_there);
+
+	*ret = (struct meta_redo){.nr = 0};
+	if (err || !is_there)
+		return err;
+	err = conn_stmt(&m->writer, STMT_REDO_GET, &s);
+	if (err)
+		return err;
+	err = stmt_step(s);
+	if (err > 0) {
+		ret->start = column_u64(s, 0);
+		ret->nr = column_u64(s, 1);
+		ret->salt = column_u64(s, 2);
+		ret->seq = column_u64(s, 3);
+		err = 0;
+	}
+	stmt_end(s);
+	return err;
+}
+
 int meta_extent_count(struct meta_reader *r, u64 ino, u64 *ret_pages)
 {
 	return get_number(&r->conn, STMT_EXTENT_COUNT, ino, ret_pages);

@@ -22,6 +22,7 @@ static const char *const inserts[SALVAGE_NR] = {
 	[SALVAGE_ORPHAN] = "INSERT OR IGNORE INTO orphan VALUES(?1)",
 	[SALVAGE_EXTENT] = "INSERT OR IGNORE INTO extent VALUES(?1,?2,?3,?4,"
 			   "?5,?6,?7)",
+	[SALVAGE_REDO] = "INSERT OR IGNORE INTO redo VALUES(?1,?2,?3,?4,?5)",
 	[SALVAGE_DENTRY_NAME] = "INSERT OR IGNORE INTO lost_name VALUES(?3,?1,"
 				"?2)",
 	[SALVAGE_DENTRY_INO] = "INSERT OR IGNORE INTO lost_ino VALUES(?2,?1)",

@@ -16,8 +16,7 @@
 /* "foli": what file(1) shows, and what tells our files from others. */
 #define APPLICATION_ID 0x666f6c69
 
-/* Incompatible and read-only compatible features that this version knows. */
-#define INCOMPAT_KNOWN META_INCOMPAT_LOST
+/* Read-only compatible features that this version knows. */
 #define RO_COMPAT_KNOWN 0ull
 
 /* Page caches: the writer's holds the pages that a commit touches, a reader's
@@ -69,6 +68,8 @@ static const char schema[] =
 	"npages INTEGER NOT NULL, block INTEGER NOT NULL, "
 	"flags INTEGER NOT NULL, sum BLOB, data BLOB, "
 	"PRIMARY KEY(ino,pgoff)) WITHOUT ROWID;"
+
+	REDO_SCHEMA
 
 	"CREATE VIEW path AS "
 	"WITH RECURSIVE tree(ino,type,path) AS ("
@@ -468,7 +469,7 @@ static int complain_open(int code, char *err, size_t errlen)
 static int check_super(const struct meta_super *s, bool readonly, char *err,
 		       size_t errlen)
 {
-	if (s->incompat & ~INCOMPAT_KNOWN)
+	if (s->incompat & ~META_INCOMPAT_KNOWN)
 		return meta_complain(err, errlen, -ENOTSUP,
 				     "it uses features that this program does "
 				     "not know (%#llx)",

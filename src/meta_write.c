@@ -164,6 +164,33 @@ int meta_commit(struct meta *m, u64 next_ino, bool sync)
 	return sync ? meta_errno(vfs_sync_wal(m->writer.db)) : 0;
 }
 
+static int redo_flag(struct meta *m, u64 flag)
+{
+	return txn_run_ino(m, STMT_REDO_FLAG, flag);
+}
+
+int meta_redo_put(struct meta *m, const struct meta_redo *row)
+{
+	sqlite3_stmt *s;
+	int err = spoil(m, conn_exec(&m->writer, REDO_SCHEMA));
+
+	if (err)
+		return err;
+	err = redo_flag(m, row ? META_INCOMPAT_REDO : 0);
+	if (err)
+		return err;
+	err = txn_stmt(m, row ? STMT_REDO_PUT : STMT_REDO_DELETE, &s);
+	if (err)
+		return err;
+	if (row) {
+		bind_u64(s, 1, row->start);
+		bind_u64(s, 2, row->nr);
+		bind_u64(s, 3, row->salt);
+		bind_u64(s, 4, row->seq);
+	}
+	return txn_run(m, s);
+}
+
 static int checkpoint(struct meta *m, int mode)
 {
 	return sqlite3_wal_checkpoint_v2(m->writer.db, "main", mode, NULL,

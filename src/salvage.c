@@ -27,7 +27,8 @@ enum page_type {
 	TABLE_LEAF = 13,
 };
 
-/* Name in the schema, the root that a new database has, columns, and whether
+/* Name in the schema, the root that a new database has (0: nobody knows),
+ * columns, and whether
  * it is a tree of its keys (WITHOUT ROWID, or an index). */
 static const struct {
 	const char *name;
@@ -42,6 +43,8 @@ static const struct {
 	[SALVAGE_XATTR] = {"xattr", 9, 3, true},
 	[SALVAGE_ORPHAN] = {"orphan", 10, 1, false},
 	[SALVAGE_EXTENT] = {"extent", 11, 7, true},
+	/* older volumes have it elsewhere, or have none */
+	[SALVAGE_REDO] = {"redo", 0, 5, false},
 	[SALVAGE_DENTRY_NAME] = {"dentry_name", 5, 3, true},
 	[SALVAGE_DENTRY_INO] = {"dentry_ino", 7, 2, true},
 };
@@ -616,11 +619,12 @@ static bool table_of(const struct salvage_value *col, int nr, bool keyed,
 {
 	for (int t = 0; t < SALVAGE_NR; t++) {
 		if (tables[t].columns != nr || tables[t].keyed != keyed ||
-		    t == SALVAGE_DENTRY_INO)
+		    t == SALVAGE_DENTRY_INO || t == SALVAGE_REDO)
 			continue;
 		if (t == SALVAGE_XATTR && col[2].type != SALVAGE_BLOB)
 			continue;
-		if (t == SALVAGE_DENTRY && col[0].type != SALVAGE_NULL)
+		if (t == SALVAGE_DENTRY && (col[0].type != SALVAGE_NULL ||
+					    col[2].type != SALVAGE_BLOB))
 			continue;
 		*ret = (enum salvage_table)t;
 		return true;
@@ -667,9 +671,11 @@ static int run(struct salvager *s)
 	int err = 0;
 
 	find_roots(s);
-	for (int t = 0; !err && t < SALVAGE_NR; t++)
-		err = walk(s, (enum salvage_table)t, s->roots[t], 0,
-			   &everything);
+	for (int t = 0; !err && t < SALVAGE_NR; t++) {
+		if (s->roots[t])
+			err = walk(s, (enum salvage_table)t, s->roots[t], 0,
+				   &everything);
+	}
 	s->stat.free_known = meet_free(s);
 	if (!err && s->stat.free_known)
 		err = walk_unmet(s);

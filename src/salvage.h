@@ -27,6 +27,7 @@ enum salvage_table {
 	SALVAGE_XATTR,
 	SALVAGE_ORPHAN,
 	SALVAGE_EXTENT,
+	SALVAGE_REDO,
 	SALVAGE_DENTRY_NAME, /* indexes: rows are parent, name, id */
 	SALVAGE_DENTRY_INO,  /* ino, id */
 	SALVAGE_NR,

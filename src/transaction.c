@@ -7,6 +7,7 @@
 #include "fs_internal.h"
 #include "inline.h"
 #include "prealloc.h"
+#include "small_commit.h"
 #include "transaction.h"
 
 /* Files with more DIRTY pages than this are written before the cut. */
@@ -203,7 +204,7 @@ static int flush_slots(struct transaction *t)
 	return err;
 }
 
-static bool blocks_are_scarce(struct transaction *t)
+static bool blocks_are_scarce(const struct transaction *t)
 {
 	struct blocks_stat st;
 
@@ -212,17 +213,29 @@ static bool blocks_are_scarce(struct transaction *t)
 	       st.used + st.reserved + min(st.total / 16, (u64)INLINE_SCARCE);
 }
 
-static int write_out(struct transaction *t)
+bool transaction_redo_is_due(const struct transaction *t)
 {
-	u32 nr_inline = t->nr_files <= INLINE_FILES && !blocks_are_scarce(t)
-				? INLINE_PAGES
-				: 0;
+	return t->scope != COMMIT_ASKED && !fs_readonly(t->fs) &&
+	       volume_redo_is_due(t->fs->volume, blocks_are_scarce(t));
+}
+
+/* How many pages of a file stay in their frames, and are written from there. */
+static u32 inline_pages(const struct transaction *t, bool scarce)
+{
+	if (scarce || t->nr_files > INLINE_FILES)
+		return 0;
+	return small_commit_is(t) && small_commit_fits(t) ? SMALL_COMMIT_PAGES
+							  : INLINE_PAGES;
+}
+
+static int write_out(struct transaction *t, bool scarce)
+{
 	int err;
 
 	if (!t->nr_files)
 		return 0;
 
-	err = commit_writeout(t->commit, nr_inline);
+	err = commit_writeout(t->commit, inline_pages(t, scarce));
 	return err ? err : flush_slots(t);
 }
 
@@ -673,31 +686,40 @@ static int replay_files(struct transaction *t)
 	return rc;
 }
 
-int transaction_write(struct transaction *t)
+/* Pages that have come from the redo log are in no row any more. */
+static void moved(void *arg, u64 ino, u64 pgoff, u64 nr)
+{
+	struct transaction *t = arg;
+	struct inode *inode = inode_peek(t->fs, ino);
+
+	if (!inode)
+		return;
+	inline_forget(inode, pgoff, nr);
+	inode_put(inode);
+}
+
+/* Records and content on top of what the redo log has. */
+static int replay(struct transaction *t)
+{
+	int err = volume_redo_apply(t->fs->volume, &t->redo, freed, moved, t);
+
+	if (!err && !t->names_err)
+		err = replay_ops(t);
+	return err ? err : replay_files(t);
+}
+
+static int write_rows(struct transaction *t)
 {
 	struct volume *v = t->fs->volume;
 	struct meta_super before, after;
 	int err;
 
-	err = write_out(t);
-	if (err)
-		return err;
-	keep_groups_whole(t);
-	hold_names_back(t);
-	if (t->names_err)
-		keep_groups_whole(t);
-	note_left_out(t);
-	if (t->names_err && !any_file_left(t))
-		return t->names_err;
 	err = meta_begin(v->meta);
 	if (err)
 		return err;
 
 	meta_super(v->meta, &before);
-	if (!t->names_err)
-		err = replay_ops(t);
-	if (!err)
-		err = replay_files(t);
+	err = replay(t);
 	if (err) {
 		meta_rollback(v->meta);
 		return err;
@@ -710,6 +732,32 @@ int transaction_write(struct transaction *t)
 	if (!t->visible)
 		meta_rollback(v->meta);
 	return err;
+}
+
+int transaction_write(struct transaction *t)
+{
+	bool scarce = blocks_are_scarce(t);
+	int err;
+
+	err = write_out(t, scarce);
+	if (err)
+		return err;
+	keep_groups_whole(t);
+	hold_names_back(t);
+	if (t->names_err)
+		keep_groups_whole(t);
+	note_left_out(t);
+	if (t->names_err && !any_file_left(t))
+		return t->names_err;
+
+	if (small_commit_is(t) && small_commit_fits(t) &&
+	    small_commit_write(t)) {
+		t->visible = t->logged = true;
+		return 0;
+	}
+	volume_redo_plan(t->fs->volume, small_commit_is(t), scarce, &t->redo);
+	t->planned = true;
+	return write_rows(t);
 }
 
 /* ---- end ---- */
@@ -799,6 +847,31 @@ static void forget_lost(struct fs *fs)
 		volume_forget_lost(fs->volume);
 }
 
+/* Pages that had no extent before have one, or a reader counted without. */
+static void grown(void *arg, u64 ino, s64 pages)
+{
+	struct transaction *t = arg;
+	struct inode *inode = inode_peek(t->fs, ino);
+
+	if (!inode)
+		return;
+	mutex_lock(&inode->lock);
+	if (inode->nr_blocks >= 0)
+		inode->nr_blocks += pages;
+	inode->content_commits++;
+	mutex_unlock(&inode->lock);
+	inode_put(inode);
+}
+
+/* The timer takes the redo log over too. */
+static void set_timer(struct oplist *l, u64 when)
+{
+	mutex_lock(&l->lock);
+	if (!l->timer_ns || l->timer_ns > when)
+		l->timer_ns = when;
+	mutex_unlock(&l->lock);
+}
+
 /* What was cut is committed, or still there, and as old as it was. */
 static void end_age(struct oplist *l, bool all)
 {
@@ -821,6 +894,9 @@ void transaction_end(struct transaction *t, int err)
 	struct blocks *b = fs->volume->blocks;
 	struct inode *inode;
 
+	/* first: what the cache lets go of is looked for in rows then */
+	if (t->planned)
+		volume_redo_end(fs->volume, &t->redo, t->visible, grown, t);
 	if (err && t->visible) {
 		list_for_each_entry (inode, &t->files, commit_node)
 			mapping_set_error(&inode->mapping, err);
@@ -832,10 +908,12 @@ void transaction_end(struct transaction *t, int err)
 			oplist_restore(&fs->ops, &t->ops);
 		else
 			oplist_drop(&fs->ops, &t->ops);
-		if (!err) {
+		if (t->logged)
+			set_timer(&fs->ops, redo_first_ns(fs->volume->redo));
+		else if (!err)
 			blocks_release(b, t->epoch);
+		if (!err)
 			forget_lost(fs);
-		}
 	} else {
 		blocks_cancel_deferred(b, t->epoch);
 		give_back_blocks(t);

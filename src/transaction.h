@@ -10,6 +10,7 @@
 #include "cache.h"
 #include "committer.h"
 #include "list.h"
+#include "volume_redo.h"
 
 struct fs;
 
@@ -33,6 +34,9 @@ struct transaction {
 	int names_err; /* why the records are not in it; 0: they are */
 	bool last_try; /* what is not in it is lost */
 	bool visible;  /* COMMIT went through, whatever came behind it */
+	bool logged;   /* it is a record of the redo log */
+	bool planned;  /* the redo log has a part in it: */
+	struct redo_plan redo;
 };
 
 /* Return: 0 or -ENOMEM. */
@@ -47,7 +51,10 @@ void transaction_prewrite(struct transaction *t);
  */
 void transaction_cut(struct transaction *t);
 
-/* Write out, replay, COMMIT, sync. Return: 0 or -errno; nothing changed. */
+/* Though nothing was cut: is the redo log to be taken over, or given up? */
+bool transaction_redo_is_due(const struct transaction *t);
+
+/* Write out, replay, COMMIT, sync; or a record of the redo log instead. Return: 0 or -errno; nothing changed. */
 int transaction_write(struct transaction *t);
 
 /* Bring caches and lists to what became of it. */

@@ -21,6 +21,7 @@
 #include "freemap.h"
 #include "sum.h"
 #include "volume_int.h"
+#include "volume_redo.h"
 
 /* Block 0 of data. */
 struct data_header {
@@ -522,6 +523,7 @@ void volume_free(struct volume *v)
 	if (!v)
 		return;
 	blocks_free_all(v->blocks);
+	redo_free(v->redo);
 	if (v->data)
 		v->data->ops->close(v->data);
 	if (v->lockfd >= 0)
@@ -701,7 +703,7 @@ static int grow_to(struct volume *v, u64 end)
 	return err;
 }
 
-static int ensure_size(struct volume *v, u64 end)
+int volume_ensure_size(struct volume *v, u64 end)
 {
 	int err = 0;
 
@@ -864,16 +866,30 @@ int volume_load_freemap(struct volume *v, struct blocks *b)
 				  b);
 }
 
-/* From what was saved, or from the extents. */
-static int make_map(struct volume *v, const struct volume_options *opt,
-		    char *err, size_t errlen)
+/* No extent refers to it, but its records may be all that there is of what was
+ * committed last. */
+static int map_redo(struct volume *v, const struct meta_redo *row, char *err,
+		    size_t errlen)
 {
-	int code = new_map(v, opt);
+	int code = fit(v, row->start + row->nr);
+
+	if (!code)
+		code = blocks_mark_used(v->blocks, row->start, row->nr, false);
+	return code ? complain_extents(code, err, errlen) : 0;
+}
+
+/* From what was saved, or from the extents. None is saved beside a log. */
+static int make_map(struct volume *v, const struct volume_options *opt,
+		    const struct meta_redo *redo, char *err, size_t errlen)
+{
+	int code = redo->nr ? -ENOENT : new_map(v, opt);
 
 	if (!code)
 		code = volume_load_freemap(v, v->blocks);
 	v->map_loaded = !code;
-	return code ? build_map(v, opt, err, errlen) : 0;
+	if (code)
+		code = build_map(v, opt, err, errlen);
+	return code || !redo->nr ? code : map_redo(v, redo, err, errlen);
 }
 
 static int orphan_freed(void *arg, u64 block, u64 nr)
@@ -892,8 +908,8 @@ static int delete_orphan(void *arg, u64 ino)
 	return meta_inode_delete(v->meta, ino, orphan_freed, v);
 }
 
-/* A killed daemon's last data is made durable, orphans go; their blocks are
- * free when that is durable. */
+/* A killed daemon's last data is made durable, its small commits become rows,
+ * orphans go; blocks are free when that is durable. */
 static int start_epoch(struct volume *v)
 {
 	int err = v->data->ops->flush(v->data);
@@ -906,23 +922,30 @@ static int start_epoch(struct volume *v)
 		return err;
 	v->mount_epoch++;
 	meta_set_mount_epoch(v->meta, v->mount_epoch);
-	err = meta_orphan_walk(v->meta, delete_orphan, v);
+	err = volume_redo_replay(v, orphan_freed, v);
+	if (!err)
+		err = meta_orphan_walk(v->meta, delete_orphan, v);
 	if (err) {
 		meta_rollback(v->meta);
 		return err;
 	}
 	err = meta_commit(v->meta, v->next_ino, true);
-	if (!err)
-		blocks_release(v->blocks, 0);
-	return err;
+	if (err)
+		return err;
+	volume_redo_replayed(v);
+	blocks_release(v->blocks, 0);
+	return 0;
 }
 
 static int mount_volume(struct volume *v, const struct volume_options *opt,
 			char *err, size_t errlen)
 {
 	/* First, so that what cannot be mounted is not written to. */
-	int code = make_map(v, opt, err, errlen);
+	struct meta_redo redo;
+	int code = volume_redo_load(v, &redo, err, errlen);
 
+	if (!code)
+		code = make_map(v, opt, &redo, err, errlen);
 	if (code)
 		return code;
 	if (!v->readonly) {
@@ -987,7 +1010,8 @@ static void save_map(struct volume *v, struct freemap_key *key)
 /* Close the database. Return: the first error. */
 static int close_meta(struct volume *v)
 {
-	bool whole = !v->readonly && v->blocks && !meta_failed(v->meta);
+	bool whole = !v->readonly && v->blocks && !meta_failed(v->meta) &&
+		     !volume_redo_drop(v);
 	struct freemap_key key = freemap_key(v);
 	int err = whole ? trim(v) : 0;
 	int meta_err = meta_close(v->meta);
@@ -1080,10 +1104,15 @@ static int look_up(struct volume *v, u64 ino, u64 pgoff, u32 nr,
 {
 	struct meta_reader *r;
 	int err = meta_reader_get(v->meta, &r);
+	u32 seq;
 
 	if (err)
 		return err;
-	err = meta_extent_map(r, ino, pgoff, nr, map, pages);
+	do {
+		seq = redo_begin(v->redo);
+		err = meta_extent_map(r, ino, pgoff, nr, map, pages);
+		redo_patch_map(v->redo, ino, pgoff, nr, map);
+	} while (redo_retry(v->redo, seq));
 	meta_reader_put(r);
 	return err == -EUCLEAN ? -EIO : err;
 }
@@ -1125,15 +1154,27 @@ int volume_next_extent(struct volume *v, u64 ino, u64 pgoff,
 {
 	struct extent_row row;
 	struct meta_reader *r;
+	u64 logged;
+	bool in_log;
+	u32 seq;
 	int err = meta_reader_get(v->meta, &r);
 
 	if (err)
 		return err;
-	err = meta_extent_get(r, ino, pgoff, &row, NULL);
+	do {
+		seq = redo_begin(v->redo);
+		err = meta_extent_get(r, ino, pgoff, &row, NULL);
+		in_log = redo_next_page(v->redo, ino, pgoff, &logged);
+	} while (redo_retry(v->redo, seq));
 	meta_reader_put(r);
 	if (err && err != -ENOENT)
 		return err == -EUCLEAN ? -EIO : err;
 
+	if (in_log && logged == pgoff) {
+		*ret_kind = EXTENT_DATA;
+		*ret_end = pgoff + 1;
+		return 0;
+	}
 	if (err == -ENOENT || row.pgoff > pgoff) {
 		*ret_kind = EXTENT_HOLE;
 		*ret_end = err ? PGOFF_MAX + 1 : row.pgoff;
@@ -1142,6 +1183,8 @@ int volume_next_extent(struct volume *v, u64 ino, u64 pgoff,
 							      : EXTENT_DATA;
 		*ret_end = row.pgoff + row.npages;
 	}
+	if (in_log)
+		*ret_end = min(*ret_end, logged);
 	return 0;
 }
 
@@ -1165,7 +1208,7 @@ static int slot_write(void *arg, slot_t start, u32 nr, void *const *pages,
 	struct volume *v = arg;
 	u64 failures;
 	u64 epoch;
-	int err = ensure_size(v, start + nr);
+	int err = volume_ensure_size(v, start + nr);
 
 	do {
 		failures = load(&v->count.data_flush_errors);
@@ -1213,7 +1256,7 @@ const struct swap_operations volume_swap_ops = {
 
 /* The failure is counted before the epochs are closed: a write that sees the
  * old count has read an epoch that is among the lost ones. */
-static void note_lost(struct volume *v)
+void volume_note_lost(struct volume *v)
 {
 	count(&v->count.data_flush_errors, 1);
 	if (!load(&v->lost_upto))
@@ -1234,7 +1277,7 @@ int volume_flush(struct volume *v)
 
 	count(&v->count.data_flushes, 1);
 	if (err)
-		note_lost(v);
+		volume_note_lost(v);
 	else if (epoch > load(&v->flushed_epoch))
 		store(&v->flushed_epoch, epoch);
 	return err;

@@ -4,7 +4,8 @@
  * Opens and creates it, holds the block map, and is the storage end of the
  * page cache: committed pages and slots. Knows no inodes in memory.
  *
- * data: block 0 has a magic and the volume's uuid. Slots are free blocks.
+ * data: block 0 has a magic and the volume's uuid. Slots are free blocks, and
+ * so is the redo log.
  */
 #ifndef FOLIO_VOLUME_H
 #define FOLIO_VOLUME_H
@@ -24,7 +25,10 @@
 	X(data_flush_errors, "flushes of the data file that failed") \
 	X(data_discarded_blocks,                                     \
 	  "blocks of the data file whose room was given back")       \
-	X(checksum_errors, "blocks whose checksum was wrong")
+	X(checksum_errors, "blocks whose checksum was wrong")        \
+	X(redo_records, "small commits written to the redo log")     \
+	X(redo_pages, "pages of those")                              \
+	X(redo_replayed, "of an earlier mount, found in its log")
 
 struct volume_counters {
 #define X(name, ...) u64 name;
@@ -41,6 +45,7 @@ struct volume {
 	struct meta *meta;
 	struct bdev *data;
 	struct blocks *blocks;
+	struct redo *redo; /* of who has it mounted: src/volume_redo.h */
 	u64 mount_epoch;
 	u64 max_blocks;	 /* bound of data, 0: the host's */
 	bool map_loaded; /* the block map was, not built from extents */

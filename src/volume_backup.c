@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "freemap.h"
+#include "redo.h"
 #include "sum.h"
 #include "volume_int.h"
 
@@ -109,6 +110,19 @@ static int open_unmounted(struct backup *b)
 	(void)meta_close(b->from->meta);
 	b->from->meta = NULL;
 	return 0;
+}
+
+static bool is_held(const struct backup *b)
+{
+	return !b->opt->holds || b->opt->holds(b->opt->arg);
+}
+
+static int fail_unheld(struct backup *b)
+{
+	return fail(b, -ESTALE,
+		    "%s: given up, as the mount needed the room, or is gone; "
+		    "try again",
+		    b->opt->from);
 }
 
 static void close_source(struct backup *b)
@@ -250,6 +264,80 @@ static int empty_tmp(struct backup *b)
 	return code;
 }
 
+/* The copy's map is built anew, here and when it is mounted. */
+static int none_freed(void *arg, u64 block, u64 nr)
+{
+	(void)arg, (void)block, (void)nr;
+	return 0;
+}
+
+static int put_redo_into_rows(struct backup *b, struct redo *redo)
+{
+	int code = meta_begin(b->meta);
+
+	if (code)
+		return code;
+	code = redo_apply(redo, b->meta, none_freed, NULL, NULL);
+	if (!code)
+		code = meta_redo_put(b->meta, NULL);
+	if (!code)
+		return meta_commit(b->meta, 0, true);
+	meta_rollback(b->meta);
+	return code;
+}
+
+/* What a mount that goes on writes to may be read in the midst of a record, and
+ * look damaged then. */
+#define REDO_TRIES 20
+
+static int load_redo(struct backup *b, const struct meta_redo *row,
+		     struct redo **ret_redo)
+{
+	u64 blocks, records;
+	int code = 0;
+
+	for (int i = 0; i < (b->from ? 1 : REDO_TRIES); i++) {
+		redo_free(*ret_redo);
+		*ret_redo = NULL;
+		code = b->source->ops->size(b->source, &blocks);
+		if (!code)
+			code = redo_new(b->source, ret_redo);
+		if (!code)
+			code = redo_load(*ret_redo, row, blocks, &records);
+		if (code != -EUCLEAN)
+			break;
+	}
+	return code;
+}
+
+/*
+ * Commits that stand in the redo log of the source become rows of the copy, as
+ * they would of the source: so their pages are copied like all others. The
+ * salt sees to it that records count which were written on top of just these
+ * rows.
+ */
+static int take_redo_over(struct backup *b)
+{
+	struct redo *redo = NULL;
+	struct meta_redo row;
+	int code = meta_redo_get(b->meta, &row);
+
+	if (!code && !row.nr)
+		return 0;
+	if (!code)
+		code = load_redo(b, &row, &redo);
+	if (!is_held(b)) {
+		redo_free(redo);
+		return fail_unheld(b);
+	}
+	if (!code || (code == -EUCLEAN && redo && b->opt->damaged))
+		code = put_redo_into_rows(b, redo);
+	redo_free(redo);
+	return code ? fail(b, code, "%s: its redo log: %s", b->opt->from,
+			   strerror(-code))
+		    : 0;
+}
+
 static int copy_db(struct backup *b)
 {
 	struct meta_super super;
@@ -266,7 +354,7 @@ static int copy_db(struct backup *b)
 		return fail(b, code, "%s: %s", b->tmp, why);
 	meta_super(b->meta, &super);
 	b->result->commit_no = super.commit_no;
-	return 0;
+	return take_redo_over(b);
 }
 
 /* Is what is there of the same volume? A copy that has just begun is none's. */
@@ -411,11 +499,8 @@ static int note_bad(struct backup *b)
 			;
 		if (b->state[i] != PAGE_BAD)
 			continue;
-		if (b->opt->holds && !b->opt->holds(b->opt->arg))
-			return fail(b, -ESTALE,
-				    "%s: given up, as the mount needed the "
-				    "room, or is gone; try again",
-				    b->opt->from);
+		if (!is_held(b))
+			return fail_unheld(b);
 		b->result->bad += n;
 		report_bad(b, i, i + n - 1);
 	}

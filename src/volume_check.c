@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "redo.h"
 #include "sum.h"
 
 /* Blocks are marked in parts that do not cross the groups of the map. */
@@ -385,6 +386,52 @@ int data_check_blocks(struct data_check *c)
 	return err ? err : data_apply_edits(c);
 }
 
+/* ---- the redo log ---- */
+
+static int check_redo(struct data_check *c, const struct meta_redo *row)
+{
+	struct redo *redo = NULL;
+	u64 records = 0;
+	int err = redo_new(c->v->data, &redo);
+
+	if (!err)
+		err = redo_load(redo, row, c->v->data_blocks, &records);
+	redo_free(redo);
+	if (err == -EUCLEAN) {
+		data_report(c,
+			    "redo log: damaged behind %llu commits that can "
+			    "be read",
+			    (unsigned long long)records);
+		return 0;
+	}
+	if (err)
+		return err;
+	err = blocks_mark_used(c->v->blocks, row->start, row->nr, false);
+	if (err == -EUCLEAN)
+		data_report(c,
+			    "redo log: some of its blocks %llu-%llu are used "
+			    "by files",
+			    (unsigned long long)row->start,
+			    (unsigned long long)(row->start + row->nr - 1));
+	return err == -EUCLEAN ? 0 : err;
+}
+
+static int data_check_redo(struct data_check *c)
+{
+	struct meta_super super;
+	struct meta_redo row;
+	int err = meta_redo_get(c->v->meta, &row);
+
+	if (err)
+		return err;
+	meta_super(c->v->meta, &super);
+	if (row.nr)
+		return check_redo(c, &row);
+	if (super.incompat & META_INCOMPAT_REDO)
+		data_report(c, "redo log: where it is is lost");
+	return 0;
+}
+
 /* ---- the saved block map ---- */
 
 /* Report what one map has and the other has not. */
@@ -568,6 +615,8 @@ static long check_volume(struct volume *v,
 	err = data_check_init(&c, v, &r->conn, opt);
 	if (!err)
 		err = data_check_blocks(&c);
+	if (!err)
+		err = data_check_redo(&c);
 	if (!err)
 		err = data_check_freemap(&c);
 	if (!err && opt->data)

@@ -30,6 +30,12 @@ int volume_load_freemap(struct volume *v, struct blocks *b);
 int volume_lock_folder(const char *path, struct volume **ret_volume, char *err,
 		       size_t errlen);
 
+/* Let `data` reach as far as @end. */
+int volume_ensure_size(struct volume *v, u64 end);
+/* What a flush has said since the last good one is in doubt, as after one that
+ * failed. */
+void volume_note_lost(struct volume *v);
+
 /* Let go of a volume whose meta has been closed; NULL is none. */
 void volume_free(struct volume *v);
 

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "freemap.h"
+#include "redo.h"
 #include "sum.h"
 #include "volume_check.h"
 
@@ -307,7 +308,7 @@ static int check_super(struct repair *r, const u8 uuid[16], bool uuid_ok,
 	}
 	if (err)
 		return err;
-	if (s->incompat & ~META_INCOMPAT_LOST)
+	if (s->incompat & ~META_INCOMPAT_KNOWN)
 		return complain(r->err, r->errlen, -ENOTSUP,
 				"it uses features that this program does not "
 				"know (%#llx)",
@@ -442,6 +443,78 @@ static int fill_gaps(struct repair *r)
 	return err;
 }
 
+/* ---- the redo log ---- */
+
+/* The map of blocks is built anew when the volume is mounted. */
+static int freed(void *arg, u64 block, u64 nr)
+{
+	(void)arg, (void)block, (void)nr;
+	return 0;
+}
+
+static bool has_inode(void *arg, u64 ino)
+{
+	struct repair *r = arg;
+	sqlite3_stmt *s;
+	int rc;
+
+	if (conn_stmt(&r->v->meta->writer, STMT_INODE_GET, &s))
+		return false;
+	bind_u64(s, 1, ino);
+	rc = stmt_step(s);
+	stmt_end(s);
+	if (rc > 0)
+		return true;
+	report(r, "redo log: it has content of inode %llu, which is not there",
+	       (unsigned long long)ino);
+	r->losing++;
+	return false;
+}
+
+static int take_redo_over(struct repair *r, struct redo *redo,
+			  const struct meta_redo *row)
+{
+	u64 records = 0;
+	int err = redo_load(redo, row, r->v->data_blocks, &records);
+
+	if (err && err != -EUCLEAN)
+		return err;
+	if (err) {
+		report(r,
+		       "redo log: damaged behind %llu commits, which is all "
+		       "that can be read",
+		       (unsigned long long)records);
+		r->losing++;
+	}
+	(void)redo_forget_files(redo, has_inode, r);
+	return redo_apply(redo, r->v->meta, freed, NULL, NULL);
+}
+
+/* What was committed last becomes rows like any other, so that all that comes
+ * after looks at it too. That by itself is no fault. */
+static int mend_redo(struct repair *r)
+{
+	struct redo *redo = NULL;
+	struct meta_super super;
+	struct meta_redo row;
+	int err = meta_redo_get(r->v->meta, &row);
+
+	if (!err)
+		err = super_load(&r->v->meta->writer, &super);
+	if (err || !(row.nr || super.incompat & META_INCOMPAT_REDO))
+		return err;
+	if (!row.nr) {
+		report(r, "redo log: where it is is lost, and what was "
+			  "committed there last");
+		r->losing++;
+	}
+	err = redo_new(r->v->data, &redo);
+	if (!err && row.nr)
+		err = take_redo_over(r, redo, &row);
+	redo_free(redo);
+	return err ? err : meta_redo_put(r->v->meta, NULL);
+}
+
 static int mend_all(struct repair *r)
 {
 	struct data_check *c = &r->data;
@@ -449,6 +522,8 @@ static int mend_all(struct repair *r)
 
 	if (!err)
 		err = mend_rows(r);
+	if (!err)
+		err = mend_redo(r);
 	if (!err)
 		err = data_mend_overlaps(c);
 	if (!err)

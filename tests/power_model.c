@@ -498,6 +498,7 @@ static int open_fs(const char *folder, struct power_log *log, bool swap,
 	if (rc)
 		return rc;
 	power_counts.maps_loaded += v->map_loaded;
+	power_counts.replayed += v->count.redo_replayed;
 	fo.swap = swap ? open_swap(folder, v) : NULL;
 	return fs_open(v, &fo, ret);
 }
@@ -1193,6 +1194,7 @@ static void close_fs(struct power_model *m)
 			let_go(m, n);
 	}
 	power_counts.pages_moved += fs_stat_of(m).inline_moved;
+	power_counts.records += fs_volume(m->fs)->count.redo_records;
 	expect(fs_close(m->fs) == 0);
 	m->fs = NULL;
 	take_all(m, OP_REMOUNT, NULL, NULL);

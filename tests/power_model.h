@@ -119,6 +119,8 @@ struct power_counts {
 	u64 stood;	 /* commits that others went on beside */
 	u64 hurried;	 /* ... and that did not wait for all of them */
 	u64 checkpoints; /* that were asked for */
+	u64 records;	 /* of the redo log, written */
+	u64 replayed;	 /* ... and found at a mount */
 };
 extern struct power_counts power_counts;
 

@@ -1117,17 +1117,21 @@ START_TEST(a_small_fsync_writes_no_data_block)
 }
 END_TEST
 
-/* A file that is overwritten here and there, synced each time, does not end up
- * in the database. */
+/* A file that is overwritten here and there, with a change of its mode each
+ * time, does not end up in the database. */
 START_TEST(inline_pages_are_moved_out_when_they_are_many)
 {
 	static u8 page[PAGE_SIZE];
+	struct stat attr = {.st_mode = 0600};
 	struct fs_stat st;
 	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
 
 	for (u64 i = 0; i < 400; i++) {
 		test_pattern(page, PAGE_SIZE, i * PAGE_SIZE, 1);
 		test_write(&t, fh, i * PAGE_SIZE, page, PAGE_SIZE);
+		attr.st_mode = 0600 + (i & 1);
+		ck_assert_int_eq(
+			fs_setattr(t.fs, ino, 0, &attr, FS_SET_MODE, &attr), 0);
 		ck_assert_int_eq(test_fsync(&t, fh), 0);
 	}
 	fs_stat(t.fs, &st);

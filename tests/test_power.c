@@ -32,7 +32,7 @@
 #include "power_model.h"
 #include "tmpdir.h"
 
-#define OPS_MAX 80
+#define OPS_MAX 120
 /* One state in so many is worked with and cut again. */
 #define AGAIN 32
 
@@ -607,8 +607,8 @@ END_TEST
 
 /* ---- pages that move out of rows ---- */
 
-/* A database's file, some pages of which are changed by each transaction: at
- * last they are too many for rows. */
+/* A file some pages of which are changed here and there, with its mode, so that
+ * they go into rows: at last they are too many for those. */
 START_TEST(pages_that_move_out_of_rows_are_whole_after_a_power_cut)
 {
 	struct workload w = {.nr = 0};
@@ -620,11 +620,67 @@ START_TEST(pages_that_move_out_of_rows_are_whole_after_a_power_cut)
 
 		add_op(&w, (struct power_op){OP_WRITE, P(ROOT, a), P(ROOT, a),
 					     pos, INLINE_PAGES * 4096});
+		add_op(&w, (struct power_op){OP_CHMOD, P(ROOT, a), P(ROOT, a),
+					     0600 + (i & 1), 0});
 		add_op(&w, (struct power_op){OP_FSYNC, P(ROOT, a), P(ROOT, a),
 					     0, 0});
 	}
 	must_hold(&w, &rng);
 	ck_assert_uint_ne(power_counts.pages_moved, 0);
+}
+END_TEST
+
+/* ---- small commits ---- */
+
+/* Few pages of few files, synced over and over, as databases and logs do it;
+ * and what comes in between now and then and takes the redo log over. */
+static struct power_op small_step(struct rng *rng)
+{
+	static const struct power_op between[] = {
+		{OP_COMMIT, P(ROOT, a), P(ROOT, a), 0, 0},
+		{OP_SYNC, P(ROOT, a), P(ROOT, a), 0, 0},
+		{OP_CHMOD, P(ROOT, b), P(ROOT, b), 0640, 0},
+		{OP_TRUNCATE, P(ROOT, a), P(ROOT, a), 30000, 0},
+		{OP_PUNCH, P(ROOT, b), P(ROOT, b), 4096, 8192},
+		{OP_SPILL, P(ROOT, a), P(ROOT, a), 0, 0},
+		{OP_ATOMIC, P(A, a), P(A, a), 0, 0},
+		{OP_REMOUNT, P(ROOT, a), P(ROOT, a), 0, 0},
+		{OP_COMPACT, P(ROOT, a), P(ROOT, a), 0, 0},
+	};
+	static const struct power_op files[] = {
+		{OP_WRITE, P(ROOT, a), P(ROOT, a), 0, 0},
+		{OP_WRITE, P(ROOT, b), P(ROOT, b), 0, 0},
+		{OP_WRITE, P(A, a), P(A, a), 0, 0},
+	};
+	struct power_op op = files[rng_below(rng, ARRAY_SIZE(files))];
+
+	if (rng_one_in(rng, 12))
+		return between[rng_below(rng, ARRAY_SIZE(between))];
+	if (rng_one_in(rng, 2)) {
+		op.kind = rng_one_in(rng, 4) ? OP_FSYNC : OP_TOGETHER;
+		op.to = files[rng_below(rng, ARRAY_SIZE(files))].path;
+		return op;
+	}
+	op.arg = (u32)rng_below(rng, 12) * 4096 + (u32)rng_below(rng, 2) * 100;
+	op.arg2 = (u32)rng_range(rng, 1, 9000);
+	return op;
+}
+
+START_TEST(small_commits_are_whole_after_a_power_cut)
+{
+	struct rng rng;
+
+	rng_init(&rng, 3600);
+	power_counts.records = power_counts.replayed = 0;
+	for (u64 r = 0; r < test_rounds(8); r++) {
+		struct workload w = {.nr = 0};
+
+		while (w.nr < OPS_MAX)
+			add_op(&w, small_step(&rng));
+		must_hold(&w, &rng);
+	}
+	ck_assert_uint_ne(power_counts.records, 0);
+	ck_assert_uint_ne(power_counts.replayed, 0);
 }
 END_TEST
 
@@ -849,6 +905,12 @@ START_TEST(metadata_that_is_committed_before_the_data_is_found_out)
 }
 END_TEST
 
+START_TEST(a_redo_log_that_is_not_durable_is_found_out)
+{
+	ck_assert_uint_ne(find_lie(POWER_NO_RANGE_SYNC), 0);
+}
+END_TEST
+
 START_TEST(a_log_that_is_not_synced_is_found_out)
 {
 	ck_assert_uint_ne(find_lie(POWER_NO_WAL_SYNC), 0);
@@ -967,6 +1029,7 @@ Suite *test_suite(void)
 			    (int)ARRAY_SIZE(programs));
 	tcase_add_test(tc,
 		       pages_that_move_out_of_rows_are_whole_after_a_power_cut);
+	tcase_add_test(tc, small_commits_are_whole_after_a_power_cut);
 	tcase_add_test(tc,
 		       what_a_killed_daemon_left_is_whole_after_a_power_cut);
 	tcase_add_test(tc, a_volume_that_is_being_made_is_none_or_whole);
@@ -976,6 +1039,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_disk_that_does_not_flush_data_is_found_out);
 	tcase_add_test(tc,
 		       metadata_that_is_committed_before_the_data_is_found_out);
+	tcase_add_test(tc, a_redo_log_that_is_not_durable_is_found_out);
 	tcase_add_test(tc, a_log_that_is_not_synced_is_found_out);
 	tcase_add_test(tc, a_database_that_is_not_synced_is_found_out);
 	tcase_add_test(tc, blocks_that_are_reused_too_early_are_found_out);
