@@ -49,6 +49,7 @@ struct index_page {
 	u64 ino, pgoff;
 	u64 block, sum;
 	enum growth growth;
+	u64 copy; /* the transaction under way takes this block; 0: @block */
 };
 
 struct index_file {
@@ -212,6 +213,7 @@ static void index_page(struct redo *r, u64 ino, u64 pgoff, u64 block, u64 sum)
 	}
 	p->block = block;
 	p->sum = sum;
+	p->copy = 0;
 }
 
 /* The record that the header speaks of is in force. */
@@ -457,18 +459,68 @@ u32 redo_room(const struct redo *r)
 	return r->broken ? 0 : r->nr - r->pos;
 }
 
-/* How many from @p on are neighbours, in the file and in the log. */
-static u32 run_length(struct index_page *p, u64 sums[REDO_BLOCKS])
+static u64 block_of(const struct index_page *p)
+{
+	return p->copy ? p->copy : p->block;
+}
+
+/* How many from @p on are neighbours in the file, and *ret_joined of them in
+ * their blocks too. */
+static u32 run_length(struct index_page *p, u32 *ret_joined)
 {
 	struct index_page *next = p;
 	u32 n = 0;
 
+	*ret_joined = 0;
 	do {
-		sums[n++] = next->sum;
+		if (*ret_joined == n && block_of(next) == block_of(p) + n)
+			(*ret_joined)++;
+		n++;
 		next = next_page(next);
-	} while (next && next->ino == p->ino && next->pgoff == p->pgoff + n &&
-		 next->block == p->block + n);
+	} while (next && next->ino == p->ino && next->pgoff == p->pgoff + n);
 	return n;
+}
+
+/* The committer alone changes the index, so it reads it without the lock. */
+bool redo_next_scattered(struct redo *r, u64 *ino, u64 *pgoff, u32 min,
+			 u32 *ret_nr) __no_tsa
+{
+	struct index_page *p = page_from(r, *ino, *pgoff);
+	u32 joined, nr;
+
+	while (p) {
+		nr = run_length(p, &joined);
+		if (nr >= min && joined < nr) {
+			*ino = p->ino;
+			*pgoff = p->pgoff;
+			*ret_nr = nr;
+			return true;
+		}
+		p = page_from(r, p->ino, p->pgoff + nr);
+	}
+	return false;
+}
+
+int redo_read(struct redo *r, u64 ino, u64 pgoff, u32 nr,
+	      void *const *pages) __no_tsa
+{
+	struct index_page *p = page_from(r, ino, pgoff);
+	int err = 0;
+
+	for (u32 i = 0; !err && i < nr; i++, p = next_page(p)) {
+		err = r->data->ops->read(r->data, p->block, 1, pages + i);
+		if (!err && page_sum(pages[i]) != p->sum)
+			err = -EIO;
+	}
+	return err;
+}
+
+void redo_move(struct redo *r, u64 ino, u64 pgoff, u32 nr, u64 block) __no_tsa
+{
+	struct index_page *p = page_from(r, ino, pgoff);
+
+	for (u32 i = 0; i < nr; i++, p = next_page(p))
+		p->copy = block + i;
 }
 
 static int apply_pages(struct redo *r, struct meta *m, meta_freed_fn freed,
@@ -482,13 +534,17 @@ static int apply_pages(struct redo *r, struct meta *m, meta_freed_fn freed,
 
 	while (p && !err) {
 		s64 before = meta_extent_growth(m);
+		struct index_file *f = file_at(r, p->ino, &parent, &link);
+		u64 block = block_of(p);
 		u64 ino = p->ino;
 		u64 pgoff = p->pgoff;
-		u32 n = run_length(p, sums);
-		struct index_file *f = file_at(r, ino, &parent, &link);
+		u32 n;
 
-		err = meta_extent_put(m, ino, pgoff, n, p->block, 0, sums,
-				      freed, arg);
+		(void)run_length(p, &n);
+		for (u32 i = 0; i < n; i++, p = next_page(p))
+			sums[i] = p->sum;
+		err = meta_extent_put(m, ino, pgoff, n, block, 0, sums, freed,
+				      arg);
 		if (f)
 			f->grown += meta_extent_growth(m) - before;
 		if (!err && moved)
@@ -515,7 +571,7 @@ static int apply_files(struct redo *r, struct meta *m) __requires(&r->lock)
 	return err;
 }
 
-/* Headers, and pages that were written again. */
+/* Headers, and pages that were written again or have a copy. */
 static int free_rest(struct redo *r, meta_freed_fn freed, void *arg)
 	__requires(&r->lock)
 {
@@ -523,7 +579,7 @@ static int free_rest(struct redo *r, meta_freed_fn freed, void *arg)
 	int err = 0;
 
 	for (u32 i = 0; i < r->nr_pages; i++)
-		kept[r->page[i].block - r->start] = true;
+		kept[r->page[i].block - r->start] = !r->page[i].copy;
 	for (u32 i = 0, n; !err && i < r->pos; i += n) {
 		for (n = 0; i + n < r->pos && kept[i + n] == kept[i];)
 			n++;
@@ -588,6 +644,8 @@ void redo_applied(struct redo *r, const struct meta_redo *row,
 
 void redo_not_applied(struct redo *r)
 {
+	for (u32 i = 0; i < r->nr_pages; i++)
+		r->page[i].copy = 0;
 	__atomic_store_n(&r->applying, false, __ATOMIC_RELEASE);
 }
 

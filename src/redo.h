@@ -102,6 +102,20 @@ u64 redo_first_ns(const struct redo *r);
 bool redo_is_used(const struct redo *r);
 
 /*
+ * Pages that are neighbours in their file, as those of a file that is appended
+ * to and synced each time, lie scattered in the log, with headers between. The
+ * first run of such pages at or behind (*ino, *pgoff), which are set to it, of
+ * @min pages or more. Return: is there one?
+ */
+bool redo_next_scattered(struct redo *r, u64 *ino, u64 *pgoff, u32 min,
+			 u32 *ret_nr);
+/* Read such a run, verified: -EIO. */
+int redo_read(struct redo *r, u64 ino, u64 pgoff, u32 nr, void *const *pages);
+/* There is a durable copy of it at [block, +nr): the transaction is to take
+ * that. */
+void redo_move(struct redo *r, u64 ino, u64 pgoff, u32 nr, u64 block);
+
+/*
  * Within a transaction, before all else: put what the records say into rows,
  * and hand the blocks of headers and of pages that were written again to
  * @freed. @moved, which may be NULL, is told which pages got an extent.
@@ -127,7 +141,7 @@ u32 redo_forget_files(struct redo *r, bool (*known)(void *arg, u64 ino),
 typedef void (*redo_grown_fn)(void *arg, u64 ino, s64 pages);
 void redo_applied(struct redo *r, const struct meta_redo *row,
 		  redo_grown_fn grown, void *arg);
-/* It failed: the records stand. */
+/* It failed: the records stand, and nothing was moved. */
 void redo_not_applied(struct redo *r);
 /* From redo_apply() to the end of either: rows may have the records or not, so
  * what is counted now is nothing to remember. */

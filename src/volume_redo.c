@@ -111,6 +111,80 @@ bool volume_redo_is_due(const struct volume *v, bool scarce)
 	return redo_is_used(v->redo) || (scarce && row.nr);
 }
 
+/* ---- copies ---- */
+
+static int write_copy(struct volume *v, u64 ino, u64 pgoff, u32 nr, u64 block)
+{
+	void *pages[REDO_BLOCKS];
+	u8 *buf = aligned_alloc(PAGE_SIZE, nr * PAGE_SIZE);
+	int err;
+
+	if (!buf)
+		return -ENOMEM;
+	for (u32 i = 0; i < nr; i++)
+		pages[i] = buf + i * PAGE_SIZE;
+	err = redo_read(v->redo, ino, pgoff, nr, pages);
+	if (!err)
+		err = volume_ensure_size(v, block + nr);
+	if (!err)
+		err = v->data->ops->write(v->data, block, nr, pages);
+	free(buf);
+	if (err)
+		return err;
+	count(&v->count.data_read_blocks, nr);
+	count(&v->count.data_write_blocks, nr);
+	return 0;
+}
+
+/* Copy one run, if there is as much room in one place. */
+static bool copy_run(struct volume *v, u64 ino, u64 pgoff, u32 nr,
+		     struct redo_plan *plan)
+{
+	u64 block;
+	u32 got;
+
+	if (volume_reserve(v, nr))
+		return false;
+	if (blocks_alloc(v->blocks, nr, &block, &got))
+		got = 0;
+	blocks_unreserve(v->blocks, nr);
+	if (got == nr && !write_copy(v, ino, pgoff, nr, block)) {
+		plan->copies[plan->nr_copies].start = block;
+		plan->copies[plan->nr_copies++].nr = nr;
+		redo_move(v->redo, ino, pgoff, nr, block);
+		return true;
+	}
+	if (got)
+		blocks_free(v->blocks, block, got);
+	return false;
+}
+
+static void free_copies(struct volume *v, struct redo_plan *plan)
+{
+	redo_not_applied(v->redo);
+	while (plan->nr_copies) {
+		plan->nr_copies--;
+		blocks_free(v->blocks, plan->copies[plan->nr_copies].start,
+			    plan->copies[plan->nr_copies].nr);
+	}
+}
+
+static void copy_scattered(struct volume *v, struct redo_plan *plan)
+{
+	u64 ino = 0, pgoff = 0;
+	u32 nr;
+
+	for (; redo_next_scattered(v->redo, &ino, &pgoff, REDO_COPY_MIN, &nr);
+	     pgoff += nr) {
+		if (!copy_run(v, ino, pgoff, nr, plan))
+			break;
+	}
+	if (plan->nr_copies && volume_flush(v))
+		free_copies(v, plan);
+}
+
+/* ---- what becomes of the log ---- */
+
 /* Is what is left of the log worth keeping? */
 static bool is_kept(const struct volume *v, const struct meta_redo *row,
 		    bool scarce)
@@ -126,6 +200,8 @@ void volume_redo_plan(struct volume *v, bool want, bool scarce,
 	redo_row(v->redo, &row);
 	*ret = (struct redo_plan){.apply = redo_nr_records(v->redo),
 				  .row = row};
+	if (ret->apply && !scarce)
+		copy_scattered(v, ret);
 	if (is_kept(v, &row, scarce)) {
 		ret->renew = redo_is_used(v->redo);
 		ret->row.start += redo_used(v->redo);
@@ -166,15 +242,18 @@ int volume_redo_apply(struct volume *v, const struct redo_plan *plan,
 	return err;
 }
 
-void volume_redo_end(struct volume *v, const struct redo_plan *plan,
-		     bool visible, redo_grown_fn grown, void *arg)
+void volume_redo_end(struct volume *v, struct redo_plan *plan, bool visible,
+		     redo_grown_fn grown, void *arg)
 {
 	if (visible && plan->renew)
 		redo_applied(v->redo, &plan->row, grown, arg);
 	else
 		redo_not_applied(v->redo);
 	/* a COMMIT that failed may be on the disk all the same */
-	if (!visible && plan->fresh && !meta_failed(v->meta))
+	if (visible || meta_failed(v->meta))
+		return;
+	free_copies(v, plan);
+	if (plan->fresh)
 		blocks_free(v->blocks, plan->row.start, plan->row.nr);
 }
 

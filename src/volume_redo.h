@@ -20,12 +20,21 @@
 #include "redo.h"
 #include "volume.h"
 
+/* Neighbours in a file that are worth being neighbours in `data`. */
+#define REDO_COPY_MIN 8u
+
 /* What a transaction makes of the log. */
 struct redo_plan {
 	bool apply; /* records are taken over */
 	bool renew; /* the row becomes: */
 	struct meta_redo row;
 	bool fresh; /* ... a run that was allocated for it */
+	/* copies of pages that lie scattered in the log */
+	struct {
+		u64 start;
+		u32 nr;
+	} copies[REDO_BLOCKS / REDO_COPY_MIN];
+	u32 nr_copies;
 };
 
 /* Write a record, durable on return. Return: 0, -ENOSPC (there is no room, or
@@ -37,15 +46,15 @@ int volume_redo_append(struct volume *v, const struct redo_record *rec);
  * committed, or a log that is to go as blocks are @scarce? */
 bool volume_redo_is_due(const struct volume *v, bool scarce);
 
-/* @want: a small commit found no room. Allocates; a log that cannot be had is
- * no error. */
+/* @want: a small commit found no room. Allocates and copies; a log that cannot
+ * be had, or pages that stay scattered, are no error. */
 void volume_redo_plan(struct volume *v, bool want, bool scarce,
 		      struct redo_plan *ret);
 int volume_redo_apply(struct volume *v, const struct redo_plan *plan,
 		      meta_freed_fn freed, redo_moved_fn moved, void *arg);
 /* @visible: COMMIT went through. @grown as of redo_applied(). */
-void volume_redo_end(struct volume *v, const struct redo_plan *plan,
-		     bool visible, redo_grown_fn grown, void *arg);
+void volume_redo_end(struct volume *v, struct redo_plan *plan, bool visible,
+		     redo_grown_fn grown, void *arg);
 
 /* ---- mounting ---- */
 

@@ -441,6 +441,37 @@ START_TEST(a_log_goes_on_in_another_place_for_ever)
 }
 END_TEST
 
+/* A file that is appended to and synced each time ends up in long runs. */
+START_TEST(what_is_appended_does_not_stay_scattered)
+{
+	struct count_rows {
+		u64 ino, rows;
+	} c = {.rows = 0};
+	struct extent_row row;
+	struct meta_reader *r;
+	u64 pgoff = 0, fh = make_file("f", 1, &c.ino);
+
+	for (u64 i = 1; i < 400; i++) {
+		put(fh, i, 2);
+		ck_assert_int_eq(test_fsync(&t, fh), 0);
+	}
+	for (int reopened = 0; reopened < 2; reopened++) {
+		for (u64 i = 1; i < 400; i++)
+			is_there(fh, i, 2);
+		ck_assert_int_eq(fs_release(t.fs, fh), 0);
+		test_fs_reopen(&t);
+		fh = test_open(&t, c.ino);
+	}
+	ck_assert_int_eq(meta_reader_get(fs_volume(t.fs)->meta, &r), 0);
+	for (; !meta_extent_get(r, c.ino, pgoff, &row, NULL); c.rows++)
+		pgoff = row.pgoff + row.npages;
+	meta_reader_put(r);
+	ck_assert_uint_eq(pgoff, 400);
+	ck_assert_uint_lt(c.rows, 30);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 /* The device fails: a transaction does it then, and nobody is told. */
 START_TEST(a_log_that_fails_is_replaced)
 {
@@ -762,6 +793,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, what_the_log_has_is_seen_by_all);
 	tcase_add_test(tc, what_is_not_small_is_a_transaction);
 	tcase_add_test(tc, a_log_goes_on_in_another_place_for_ever);
+	tcase_add_test(tc, what_is_appended_does_not_stay_scattered);
 	tcase_add_test(tc, a_log_that_fails_is_replaced);
 	tcase_add_test(tc, a_clean_end_leaves_no_log);
 	tcase_add_test(tc, a_small_volume_has_none);
