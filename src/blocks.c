@@ -835,6 +835,16 @@ static u64 last_used(const struct blocks *b)
 	return 0;
 }
 
+u64 blocks_end(struct blocks *b)
+{
+	u64 end;
+
+	mutex_lock(&b->lock);
+	end = last_used(b);
+	mutex_unlock(&b->lock);
+	return end;
+}
+
 void blocks_stat(struct blocks *b, struct blocks_stat *ret)
 {
 	mutex_lock(&b->lock);
@@ -844,7 +854,6 @@ void blocks_stat(struct blocks *b, struct blocks_stat *ret)
 	ret->deferred = b->nr_deferred;
 	ret->kept = nr_kept(b);
 	ret->missing = b->nr_missing;
-	ret->end = last_used(b);
 	ret->spread = b->spread;
 	ret->withheld = b->nr_withheld;
 	ret->holds = b->nr_holds;

@@ -85,13 +85,15 @@ void blocks_read_leave(struct blocks *b, u32 token);
 struct blocks_stat {
 	u64 total, used, reserved, deferred, kept;
 	u64 missing;	/* of the total: see blocks_set_missing() */
-	u64 end;	/* one past the last used block */
 	u64 spread;	/* allocation stays below it while there is room */
 	u64 withheld;	/* of the used: free but for holds */
 	u64 holds;	/* there are now */
 	u64 holds_lost; /* since the mount */
 };
 void blocks_stat(struct blocks *b, struct blocks_stat *ret);
+/* One past the last used block. Looks at the free groups behind it: not for
+ * each commit. */
+u64 blocks_end(struct blocks *b);
 
 /* Raise or lower the bound. Return: 0 or -ENOSPC (used blocks behind it). */
 int blocks_resize(struct blocks *b, u64 nr);

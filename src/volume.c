@@ -661,13 +661,11 @@ static u64 host_bound(const struct volume *v)
 
 void volume_update_bound(struct volume *v)
 {
-	struct blocks_stat st;
 	u64 bound = host_bound(v);
 	u64 nr;
 
 	store(&v->bound_when_ns, now_ns(CLOCK_MONOTONIC));
-	blocks_stat(v->blocks, &st);
-	nr = max(max(bound, load(&v->data_blocks)), st.end);
+	nr = max(max(bound, load(&v->data_blocks)), blocks_end(v->blocks));
 	/* If an allocation comes in between, the next time will do. */
 	if (!blocks_resize(v->blocks, nr))
 		blocks_set_missing(v->blocks, nr - bound);
@@ -989,13 +987,12 @@ int volume_open(const char *path, const struct volume_options *opt,
 /* Give the host back what is behind the last used block. */
 static int trim(struct volume *v)
 {
-	struct blocks_stat st;
 	u64 data_blocks = load(&v->data_blocks);
+	u64 end = blocks_end(v->blocks);
 
-	blocks_stat(v->blocks, &st);
-	if (st.end >= data_blocks)
+	if (end >= data_blocks)
 		return 0;
-	return v->data->ops->discard(v->data, st.end, data_blocks - st.end);
+	return v->data->ops->discard(v->data, end, data_blocks - end);
 }
 
 /* Without it the next mount takes longer, and that is all. */
