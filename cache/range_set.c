@@ -225,6 +225,31 @@ void range_set_merge(struct range_set *from, struct range_set *into)
 	}
 }
 
+/* One pass over all ranges, or until there are no more than @nr. */
+static void fill_gaps(struct range_set *set, u64 longest, u64 nr)
+{
+	struct range_node *r = to_range(rb_first(&set->ranges));
+	struct range_node *next;
+
+	while (set->nr > nr && (next = next_range(r))) {
+		u64 last = next->last;
+
+		if (next->start - r->last - 1 > longest) {
+			r = next;
+			continue;
+		}
+		free_range(set, next);
+		set_bounds(set, r, r->start, last);
+	}
+}
+
+void range_set_coarsen(struct range_set *set, u64 nr)
+{
+	assert(nr);
+	for (u64 longest = 1; set->nr > nr; longest = 2 * longest + 1)
+		fill_gaps(set, longest, nr);
+}
+
 void range_set_clear(struct range_set *set)
 {
 	struct rb_node *rb;

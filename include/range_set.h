@@ -60,6 +60,13 @@ void range_set_move(struct range_set *from, struct range_set *into);
  * of @from, and so cannot fail. */
 void range_set_merge(struct range_set *from, struct range_set *into);
 
+/*
+ * Make it at most @nr ranges, at least one, by filling gaps between them: the
+ * short ones first, those at the front first of about the same length (each
+ * pass fills gaps up to twice as long as the pass before). Needs no memory.
+ */
+void range_set_coarsen(struct range_set *set, u64 nr);
+
 void range_set_clear(struct range_set *set);
 
 /* Abort unless the ranges are ordered, apart and counted. O(n). */

@@ -130,6 +130,66 @@ START_TEST(merging_two_sets_is_their_union_and_needs_no_memory)
 }
 END_TEST
 
+START_TEST(a_coarser_set_has_all_that_it_had_and_few_ranges)
+{
+	struct rng rng;
+
+	rng_init(&rng, 3);
+	for (u64 round = test_rounds(200); round > 0; round--) {
+		u64 most = 1 + rng_below(&rng, 12), pages;
+		struct range_set set = {}, before = {};
+		struct model m = {};
+		bool failed;
+
+		for (u64 i = rng_below(&rng, 80); i > 0; i--)
+			step_random(&set, &m, &rng);
+		before = set;
+		pages = set.nr_pages;
+		test_fail_malloc(1);
+		range_set_coarsen(&set, most);
+		failed = test_malloc_failed();
+		ck_assert(!failed);
+		range_set_check(&set);
+		ck_assert_uint_eq(set.nr, min(before.nr, most));
+		ck_assert(set.nr < before.nr ? set.nr_pages > pages
+					     : set.nr_pages == pages);
+		for (u64 at = 0; at < WORLD; at++) {
+			if (m.in[at])
+				expect(range_set_find(&set, at, NULL, NULL));
+		}
+		range_set_clear(&set);
+	}
+}
+END_TEST
+
+START_TEST(short_gaps_are_filled_before_long_ones)
+{
+	struct range_set set = {};
+	u64 last;
+
+	for (u64 i = 0; i < 10; i++)
+		ck_assert_int_eq(range_set_add(&set, 100 * i, 100 * i), 0);
+	for (u64 i = 0; i < 10; i++)
+		ck_assert_int_eq(range_set_add(&set, 500 + 2 * i, 500 + 2 * i),
+				 0);
+	ck_assert_uint_eq(set.nr, 19);
+	range_set_coarsen(&set, 10);
+	ck_assert_uint_eq(set.nr, 10);
+	ck_assert(range_set_find(&set, 500, NULL, &last));
+	ck_assert_uint_eq(last, 518);
+	ck_assert_uint_eq(set.nr_pages, 9 + 19);
+
+	ck_assert_int_eq(range_set_add(&set, UINT64_MAX, UINT64_MAX), 0);
+	range_set_coarsen(&set, 1);
+	ck_assert_uint_eq(set.nr, 1);
+	range_set_check(&set);
+	range_set_coarsen(&set, 1);
+	range_set_clear(&set);
+	range_set_coarsen(&set, 1);
+	ck_assert(range_set_empty(&set));
+}
+END_TEST
+
 START_TEST(ranges_that_touch_become_one)
 {
 	struct range_set set = {};
@@ -188,6 +248,8 @@ Suite *test_suite(void)
 
 	tcase_add_test(tc, a_random_set_is_as_the_model);
 	tcase_add_test(tc, merging_two_sets_is_their_union_and_needs_no_memory);
+	tcase_add_test(tc, a_coarser_set_has_all_that_it_had_and_few_ranges);
+	tcase_add_test(tc, short_gaps_are_filled_before_long_ones);
 	tcase_add_test(tc, ranges_that_touch_become_one);
 	tcase_add_test(tc, the_ends_of_the_index_space_are_ends);
 	tcase_add_test(tc, moving_a_set_takes_all_of_it);
