@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "fs_internal.h"
+#include "unseen.h"
 
 /* Segments looked at to count the blocks of a sparse file that changed. */
 #define BLOCKS_WALK 256
@@ -410,14 +411,19 @@ static int set_size_locked(struct inode *inode, const struct stat *attr)
 static int setattr_locked(struct inode *inode, const struct stat *attr,
 			  unsigned set)
 {
+	bool sized = false;
 	int err = 0;
 
 	if (set & FS_SET_SIZE) {
 		err = set_size_locked(inode, attr);
+		sized = !err;
 		set &= ~(unsigned)FS_SET_SIZE;
 	}
 	if (!err && set)
 		err = set_attr_locked(inode, attr, set);
+	/* the kernel hears of no truncation and keeps its pages */
+	if (err && sized)
+		unseen_note_all(inode);
 	return err;
 }
 

@@ -10,6 +10,7 @@
 
 #include "fs_internal.h"
 #include "prealloc.h"
+#include "unseen.h"
 
 /* copy_file_range: a piece, and all that one call does. */
 #define COPY_PIECE ((size_t)256 << 10)
@@ -134,14 +135,16 @@ static void note_change(struct inode *inode)
 
 int inode_truncate(struct inode *inode, u64 size)
 {
-	bool same = size == i_size_read(&inode->mapping);
+	u64 old_size = i_size_read(&inode->mapping);
 	int err;
 
 	err = prealloc_clip(inode, bytes_to_pages(size), PGOFF_MAX);
 	if (!err)
 		err = cache_truncate(&inode->mapping, size, NULL);
-	if (!err && same)
+	if (!err && size == old_size)
 		note_change(inode);
+	if (!err && size < old_size)
+		unseen_dropped(inode, bytes_to_pages(size), PGOFF_MAX);
 	return err;
 }
 
@@ -158,8 +161,12 @@ static int open_truncate(struct inode *inode, int flags)
 	down_write(&inode->rwsem);
 	err = inode_truncate(inode, 0);
 	up_write(&inode->rwsem);
-	if (!err && flags & FS_KILL_SUIDGID)
+	if (!err && flags & FS_KILL_SUIDGID) {
 		err = inode_drop_setid(inode);
+		/* the kernel hears of no truncation and keeps its pages */
+		if (err)
+			unseen_note_all(inode);
+	}
 	return err;
 }
 
@@ -422,6 +429,21 @@ static int check_fallocate(int mode, u64 pos, u64 len)
 	return 0;
 }
 
+/* The kernel drops its copies of what was punched if all went well, and keeps
+ * them, whatever they are, if not. */
+static void note_punched(struct inode *inode, int mode, u64 pos, u64 len,
+			 int err)
+{
+	u64 start, last;
+
+	if (!(mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
+		return;
+	if (err)
+		unseen_note(inode, pos, len);
+	else if (inner_pages(pos, len, &start, &last))
+		unseen_dropped(inode, start, last);
+}
+
 int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len)
 {
 	bool kill = mode & FS_KILL_SUIDGID;
@@ -444,37 +466,54 @@ int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len)
 	up_write(&h->inode->rwsem);
 	if (!err && kill)
 		err = inode_drop_setid(h->inode);
+	note_punched(h->inode, mode, pos, len, err);
 	handle_put(h);
 	return err;
 }
 
 /* ---- seeking, copying ---- */
 
-void fs_note_filled(struct fs *fs, u64 ino)
+void fs_note_filled(struct fs *fs, u64 fh, u64 pos, u64 len)
 {
-	lookup_note_filled(fs, ino);
+	struct handle *h = handle_get(fs, fh);
+
+	if (h && inode_is_reg(h->inode))
+		unseen_note(h->inode, pos, len);
+	handle_put(h);
 }
 
-/* The kernel brings what was stored when it likes, and before it releases the
- * last file that is open for writing. Pages that it was given before anybody
- * could write may be stored to later without being asked for again. */
-static bool may_have_unseen(struct inode *inode)
+/* Data is what is data to us or may have been stored to. */
+static s64 seek_data(struct inode *inode, u64 pos)
 {
-	bool writers;
-
-	mutex_lock(&inode->lock);
-	writers = inode->writers != 0;
-	mutex_unlock(&inode->lock);
-	return writers && lookup_is_filled(inode->fs, inode->ino);
-}
-
-static s64 seek_all_data(struct inode *inode, u64 pos, int whence)
-{
+	s64 data = cache_seek(&inode->mapping, pos, SEEK_DATA);
 	u64 size = i_size_read(&inode->mapping);
+	u64 start, last;
 
-	if (pos >= size)
-		return -ENXIO;
-	return whence == SEEK_DATA ? (s64)pos : (s64)size;
+	if ((data < 0 && data != -ENXIO) || pos >= size ||
+	    !unseen_next(inode, pos >> PAGE_SHIFT, &start, &last) ||
+	    start >= bytes_to_pages(size))
+		return data;
+	pos = max(pos, start << PAGE_SHIFT);
+	return data < 0 ? (s64)pos : min(data, (s64)pos);
+}
+
+/* Past what is data to us, and past what may have been stored to, in turns. */
+static s64 seek_hole(struct inode *inode, u64 pos)
+{
+	s64 hole = cache_seek(&inode->mapping, pos, SEEK_HOLE);
+	u64 start, last;
+
+	while (hole >= 0 &&
+	       unseen_next(inode, (u64)hole >> PAGE_SHIFT, &start, &last) &&
+	       start <= (u64)hole >> PAGE_SHIFT) {
+		u64 size = i_size_read(&inode->mapping);
+		u64 next = (last + 1) << PAGE_SHIFT;
+
+		if (next >= size)
+			return (s64)max(size, pos);
+		hole = cache_seek(&inode->mapping, next, SEEK_HOLE);
+	}
+	return hole;
 }
 
 s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence)
@@ -488,10 +527,12 @@ s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence)
 	if (rc)
 		return rc;
 
-	if (may_have_unseen(h->inode))
-		rc = seek_all_data(h->inode, pos, whence);
-	else
+	if (!unseen_possible(h->inode))
 		rc = cache_seek(&h->inode->mapping, pos, whence);
+	else if (whence == SEEK_DATA)
+		rc = seek_data(h->inode, pos);
+	else
+		rc = seek_hole(h->inode, pos);
 	handle_put(h);
 	return rc;
 }

@@ -217,13 +217,14 @@ int fs_flush(struct fs *fs, u64 fh);
 /* @mode: FALLOC_FL_*. */
 int fs_fallocate(struct fs *fs, u64 fh, int mode, u64 pos, u64 len);
 
-/* The kernel is about to have pages of @ino in its cache: a program that can
- * write to the file may store to them, mapped, and nobody hears of it yet. */
-void fs_note_filled(struct fs *fs, u64 ino);
+/* The kernel is about to have what lies at [@pos, @pos + @len) in its cache: a
+ * program that can write to the file may store to it, mapped, and nobody hears
+ * of it yet. */
+void fs_note_filled(struct fs *fs, u64 fh, u64 pos, u64 len);
 
 /*
- * SEEK_DATA, SEEK_HOLE. While the file is open for writing and the kernel has
- * had pages of it, what looks like a hole may have been stored to: all is data.
+ * SEEK_DATA, SEEK_HOLE. While the file is open for writing, pages that the
+ * kernel was given may have been stored to and so are data; see src/unseen.h.
  */
 s64 fs_lseek(struct fs *fs, u64 fh, u64 pos, int whence);
 /* @flags: FS_KILL_SUIDGID or 0. */

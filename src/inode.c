@@ -8,10 +8,13 @@
 #include "fs_internal.h"
 #include "prealloc.h"
 #include "inline.h"
+#include "unseen.h"
 
 /* Idle inodes may take an eighth of the budget, and some in any case. */
 #define IDLE_SHARE 8
 #define IDLE_MIN 64
+/* Ranges of pages that the kernel may have: a part of the budget too. */
+#define UNSEEN_SHARE 64
 /* How many idle inodes with pages are passed over to find one without. */
 #define SPARE_MAX 16
 
@@ -39,6 +42,7 @@ static struct inode *inode_alloc(struct fs *fs, u64 ino)
 	range_set_init(&inode->inlined);
 	range_set_init(&inode->prealloc);
 	range_set_init(&inode->cut_prealloc);
+	range_set_init(&inode->unseen);
 	cache_charge(fs->cache, sizeof(*inode));
 	return inode;
 }
@@ -62,6 +66,7 @@ static void inode_free(struct inode *inode)
 	if (inode->spare)
 		op_free(fs, (struct op *)inode->spare);
 	inline_forget(inode, 0, PGOFF_MAX + 1);
+	unseen_forget(inode);
 	if (inode->target)
 		cache_charge(fs->cache, -(s64)strlen(inode->target) - 1);
 	free(inode->target);
@@ -142,6 +147,7 @@ int inode_table_init(struct inode_table *t, struct fs *fs, u64 budget)
 	list_init(&t->idle);
 	t->max_idle = budget / IDLE_SHARE / sizeof(struct inode);
 	t->max_idle = max(t->max_idle, (u64)IDLE_MIN);
+	t->max_unseen = budget / UNSEEN_SHARE / RANGE_NODE_BYTES;
 	return 0;
 }
 
@@ -264,15 +270,20 @@ void lookup_take(struct fs *fs, struct inode *inode)
 	mutex_unlock(&t->lock);
 }
 
+static void note_filled_locked(struct inode_table *t, u64 ino)
+{
+	struct lookup_count *c = t->cap_counts ? count_find(t, ino) : NULL;
+
+	if (c && c->ino)
+		c->filled = 1;
+}
+
 void lookup_note_filled(struct fs *fs, u64 ino)
 {
 	struct inode_table *t = &fs->inodes;
-	struct lookup_count *c;
 
 	mutex_lock(&t->lock);
-	c = t->cap_counts ? count_find(t, ino) : NULL;
-	if (c && c->ino)
-		c->filled = 1;
+	note_filled_locked(t, ino);
 	mutex_unlock(&t->lock);
 }
 
@@ -430,8 +441,10 @@ void lookup_forget(struct fs *fs, u64 ino, u64 n)
 			inode = find_locked(t, ino);
 		}
 	}
-	if (inode)
+	if (inode) {
+		unseen_forget(inode);
 		delete = settle_locked(t, inode);
+	}
 	mutex_unlock(&t->lock);
 	if (delete)
 		inode_delete(inode);
@@ -739,6 +752,8 @@ static struct inode *trim_one_locked(struct inode_table *t, bool all)
 		list_del(&inode->idle);
 		t->nr_idle--;
 		unhash_locked(t, inode);
+		if (!range_set_empty(&inode->unseen))
+			note_filled_locked(t, inode->ino);
 		return inode;
 	}
 	return NULL;

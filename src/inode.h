@@ -105,6 +105,7 @@ struct inode {
 	struct range_set prealloc, cut_prealloc; /* to become unwritten */
 	u64 nr_prealloc;			 /* reserved pages, of both */
 	u64 prealloc_bytes;			 /* charged for both */
+	struct range_set unseen; /* the kernel's pages; see unseen.h */
 
 	/* under oplist.lock */
 	struct op_inode *op;	   /* the newest record, or NULL */
@@ -144,7 +145,7 @@ struct inode {
 struct lookup_count {
 	u64 ino;
 	u64 count : 63;
-	u64 filled : 1; /* the kernel was given pages of it since */
+	u64 filled : 1; /* it may have any page of it; see unseen.h */
 };
 
 struct inode_table {
@@ -161,6 +162,9 @@ struct inode_table {
 	/* look-up counts: open addressing */
 	struct lookup_count *counts;
 	u64 nr_counts, cap_counts, reserved_counts;
+
+	u64 max_unseen; /* constant */
+	u64 nr_unseen;	/* ranges in all struct inode.unseen; atomic */
 };
 
 int inode_table_init(struct inode_table *t, struct fs *fs, u64 budget);
@@ -224,8 +228,8 @@ void lookup_unreserve(struct fs *fs);
 void lookup_take(struct fs *fs, struct inode *inode);
 /* Drop @n look-ups of @ino. Context: no locks held. */
 void lookup_forget(struct fs *fs, u64 ino, u64 n);
-/* Was the kernel given pages of @ino since it looked it up? Then it may have
- * them still. Context: no locks held. */
+/* The kernel may have any page of @ino until it forgets it; may it?
+ * Context: no locks held. */
 void lookup_note_filled(struct fs *fs, u64 ino);
 bool lookup_is_filled(struct fs *fs, u64 ino);
 /* At the end: nobody knows any inode any more. */

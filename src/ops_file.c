@@ -235,8 +235,10 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	}
 	if (!fi->lock_owner && ret)
 		note_kernel_read(req, ino, fi->fh, &rd.fault);
-	if (!fi->lock_owner || !s->own)
-		fs_note_filled(fs, ino);
+	/* of a short answer it keeps zeros too; in writeback mode it knows its
+	 * holes itself */
+	if ((!fi->lock_owner || !s->own) && !s->writeback && size)
+		fs_note_filled(fs, fi->fh, (u64)off, size);
 	reply_read(req, &rd);
 	cache_read_done(fs_cache(fs), &rd);
 }

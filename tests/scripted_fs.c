@@ -403,7 +403,7 @@ ssize_t fs_read(struct fs *fs, u64 fh, u64 pos, size_t len,
 	return (ssize_t)len;
 }
 
-void fs_note_filled(struct fs *fs, u64 ino)
+void fs_note_filled(struct fs *fs, u64 fh, u64 pos, u64 len)
 {
 	add(&fake.nr_filled, 1);
 }

@@ -362,36 +362,213 @@ START_TEST(blocks_kept_by_difference_are_those_that_are_counted)
 }
 END_TEST
 
-/* The kernel has pages of it, and somebody may store to them: there may be
- * data anywhere, until the last who could have done so has closed it. */
+#define AT(pgoff) ((s64)(pgoff) << PAGE_SHIFT)
+
+static void expect_seek(u64 fh, s64 pos, s64 data, s64 hole)
+{
+	ck_assert_int_eq(fs_lseek(t.fs, fh, (u64)pos, SEEK_DATA), data);
+	ck_assert_int_eq(fs_lseek(t.fs, fh, (u64)pos, SEEK_HOLE), hole);
+}
+
+static void give_to_kernel(u64 fh, u64 pgoff, u64 nr)
+{
+	fs_note_filled(t.fs, fh, pgoff * PAGE_SIZE, nr * PAGE_SIZE);
+}
+
+static int set_size(u64 ino, u64 fh, s64 size)
+{
+	struct stat st = {.st_size = size}, after;
+
+	return fs_setattr(t.fs, ino, fh, &st, FS_SET_SIZE, &after);
+}
+
+/* A file that the kernel knows: data in page 7 and a hole on either side. */
+static u64 make_sparse(u64 *ret_fh)
+{
+	u64 ino = test_create(&t, ROOT, "f", ret_fh);
+	struct stat st;
+
+	test_write(&t, *ret_fh, AT(7), "data", 4);
+	ck_assert_int_eq(set_size(ino, *ret_fh, AT(20)), 0);
+	ck_assert_int_eq(fs_lookup(t.fs, ROOT, "f", &st), 0);
+	return ino;
+}
+
+/* The kernel has pages of it, and somebody may store to them: these are data,
+ * until the last who could have done so has closed it. */
 START_TEST(holes_that_may_have_been_stored_to_are_data)
 {
-	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
-	struct stat st;
+	u64 fh, ino = make_sparse(&fh);
 	u64 reader;
 
-	test_write(&t, fh, 7 * PAGE_SIZE, "data", 4);
-	ck_assert_int_eq(fs_lookup(t.fs, ROOT, "f", &st), 0);
-	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_DATA), 7 * PAGE_SIZE);
-	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_HOLE), 0);
-
-	fs_note_filled(t.fs, ino);
-	ck_assert_int_eq(fs_lseek(t.fs, fh, 5, SEEK_DATA), 5);
-	ck_assert_int_eq(fs_lseek(t.fs, fh, 5, SEEK_HOLE), 7 * PAGE_SIZE + 4);
-	ck_assert_int_eq(fs_lseek(t.fs, fh, 8 * PAGE_SIZE, SEEK_DATA), -ENXIO);
+	expect_seek(fh, 0, AT(7), 0);
+	give_to_kernel(fh, 2, 2);
+	give_to_kernel(fh, 8, 1);
+	give_to_kernel(fh, 18, 4);
+	expect_seek(fh, 0, AT(2), 0);
+	expect_seek(fh, AT(2) + 5, AT(2) + 5, AT(4));
+	expect_seek(fh, AT(4), AT(7), AT(4));
+	expect_seek(fh, AT(6), AT(7), AT(6));
+	expect_seek(fh, AT(7), AT(7), AT(9));
+	expect_seek(fh, AT(9), AT(18), AT(9));
+	expect_seek(fh, AT(19), AT(19), AT(20));
+	expect_seek(fh, AT(20), -ENXIO, -ENXIO);
 
 	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDONLY, 1, &reader), 0);
-	ck_assert_int_eq(fs_lseek(t.fs, reader, 0, SEEK_HOLE),
-			 7 * PAGE_SIZE + 4);
+	expect_seek(reader, AT(2), AT(2), AT(4));
 	ck_assert_int_eq(fs_release(t.fs, fh), 0);
-	ck_assert_int_eq(fs_lseek(t.fs, reader, 0, SEEK_HOLE), 0);
+	expect_seek(reader, AT(2), AT(7), AT(2));
+	/* given out while nobody writes: who does later can store to it */
+	give_to_kernel(reader, 15, 1);
+	expect_seek(reader, AT(8), -ENXIO, AT(8));
 	ck_assert_int_eq(fs_release(t.fs, reader), 0);
 
 	/* they are in the kernel as long as it knows the file */
 	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDWR, 1, &fh), 0);
-	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_DATA), 0);
+	expect_seek(fh, AT(2), AT(2), AT(4));
+	expect_seek(fh, AT(10), AT(15), AT(10));
 	fs_forget(t.fs, ino, 1);
-	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_DATA), 7 * PAGE_SIZE);
+	expect_seek(fh, 0, AT(7), 0);
+	expect_seek(fh, AT(8), -ENXIO, AT(8));
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+START_TEST(what_the_kernel_drops_is_a_hole_again)
+{
+	u64 fh, ino = make_sparse(&fh);
+	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	give_to_kernel(fh, 0, 20);
+	expect_seek(fh, 0, 0, AT(20));
+
+	/* of pages 3 and 12 the kernel keeps what is not punched */
+	ck_assert_int_eq(
+		fs_fallocate(t.fs, fh, punch, (u64)AT(3) + 1, (u64)AT(9)), 0);
+	expect_seek(fh, 0, 0, AT(4));
+	expect_seek(fh, AT(4), AT(12), AT(4));
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, FALLOC_FL_ZERO_RANGE,
+				      (u64)AT(14), PAGE_SIZE),
+			 0);
+	expect_seek(fh, AT(12), AT(12), AT(14));
+	expect_seek(fh, AT(14), AT(15), AT(14));
+
+	ck_assert_int_eq(set_size(ino, fh, AT(16) + 1), 0);
+	ck_assert_int_eq(set_size(ino, fh, AT(20)), 0);
+	expect_seek(fh, AT(15), AT(15), AT(17));
+	expect_seek(fh, AT(17), -ENXIO, AT(17));
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDWR | O_TRUNC, 1, &fh), 0);
+	ck_assert_int_eq(set_size(ino, fh, AT(20)), 0);
+	expect_seek(fh, 0, -ENXIO, 0);
+	fs_forget(t.fs, ino, 1);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+/* What was data when the kernel got it, and is a hole now, it keeps when it is
+ * told of an error. */
+START_TEST(what_a_failed_change_left_to_the_kernel_may_be_data)
+{
+	const int zero = FALLOC_FL_ZERO_RANGE;
+	u64 fh, ino = make_sparse(&fh);
+
+	ck_assert_int_eq(fs_fallocate(t.fs, fh, zero, 0, 64 << 20), -ENOSPC);
+	expect_seek(fh, 0, 0, AT(20));
+	fs_forget(t.fs, ino, 1);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+/* Many are kept coarsely, never too few; so are those of an inode that leaves
+ * memory, and those that there is no memory to note. */
+START_TEST(of_very_many_pages_more_are_data_but_none_is_forgotten)
+{
+	enum { NR = 3000 };
+	u64 fh, ino = make_sparse(&fh);
+	struct cache_gauges before, after;
+	s64 pos = 0, nr = 0;
+	struct rng rng;
+
+	ck_assert_int_eq(set_size(ino, fh, AT(4 * NR)), 0);
+	cache_gauges(fs_cache(t.fs), &before);
+	rng_init(&rng, 1);
+	for (u64 i = 0; i < NR; i++)
+		give_to_kernel(fh, 4 * rng_below(&rng, NR / 2) + 1, 1);
+	for (u64 i = 0; i < NR / 2; i++) {
+		give_to_kernel(fh, 4 * i + 1, 1);
+		expect(fs_lseek(t.fs, fh, (u64)AT(4 * i + 1), SEEK_DATA) ==
+		       AT(4 * i + 1));
+	}
+	for (u64 i = 0; i < NR / 2; i++)
+		expect(fs_lseek(t.fs, fh, (u64)AT(4 * i + 1), SEEK_DATA) ==
+		       AT(4 * i + 1));
+	/* where the kernel has nothing is nothing */
+	while ((pos = fs_lseek(t.fs, fh, (u64)pos, SEEK_DATA)) >= 0) {
+		pos = fs_lseek(t.fs, fh, (u64)pos, SEEK_HOLE);
+		ck_assert_int_gt(pos, 0);
+		ck_assert_int_le(pos, AT(2 * NR));
+		nr++;
+	}
+	ck_assert_int_eq(pos, -ENXIO);
+	ck_assert_int_gt(nr, 16);
+	ck_assert_int_le(nr, 256);
+	cache_gauges(fs_cache(t.fs), &after);
+	ck_assert_uint_gt(after.metadata_bytes, before.metadata_bytes);
+	ck_assert_uint_le(after.metadata_bytes,
+			  before.metadata_bytes + 256 * RANGE_NODE_BYTES);
+
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(fs_drop(t.fs, 0), 0);
+	ck_assert_int_eq(fs_openf(t.fs, ino, O_RDWR, 1, &fh), 0);
+	expect_seek(fh, 0, 0, AT(4 * NR));
+	fs_forget(t.fs, ino, 1);
+	expect_seek(fh, 0, AT(7), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+START_TEST(what_is_noted_of_all_files_is_a_small_part_of_the_budget)
+{
+	enum { FILES = 100, NR = 256 };
+	struct cache_gauges before, after;
+	u64 ino[FILES], fh[FILES];
+	char name[16];
+
+	for (int f = 0; f < FILES; f++) {
+		(void)snprintf(name, sizeof(name), "f%d", f);
+		ino[f] = test_create(&t, ROOT, name, &fh[f]);
+		ck_assert_int_eq(set_size(ino[f], fh[f], AT(2 * NR)), 0);
+	}
+	cache_gauges(fs_cache(t.fs), &before);
+	for (int f = 0; f < FILES; f++) {
+		for (u64 i = 0; i < NR; i++)
+			give_to_kernel(fh[f], 2 * i, 1);
+	}
+	cache_gauges(fs_cache(t.fs), &after);
+	ck_assert_uint_le(after.metadata_bytes - before.metadata_bytes,
+			  t.cache_size / 64 +
+				  (256 + 8 * FILES) * RANGE_NODE_BYTES);
+	for (int f = 0; f < FILES; f++) {
+		for (u64 i = 0; i < NR; i++)
+			expect(fs_lseek(t.fs, fh[f], (u64)AT(2 * i),
+					SEEK_DATA) == AT(2 * i));
+		ck_assert_int_eq(fs_release(t.fs, fh[f]), 0);
+	}
+}
+END_TEST
+
+START_TEST(without_memory_to_note_it_any_page_may_be_the_kernels)
+{
+	u64 fh, ino = make_sparse(&fh);
+
+	test_fail_malloc(1);
+	give_to_kernel(fh, 12, 1);
+	ck_assert(test_malloc_failed());
+	expect_seek(fh, 0, 0, AT(20));
+	fs_forget(t.fs, ino, 1);
 	ck_assert_int_eq(fs_release(t.fs, fh), 0);
 }
 END_TEST
@@ -1405,6 +1582,13 @@ Suite *test_suite(void)
 	tcase_add_test(tc,
 		       blocks_kept_by_difference_are_those_that_are_counted);
 	tcase_add_test(tc, holes_that_may_have_been_stored_to_are_data);
+	tcase_add_test(tc, what_the_kernel_drops_is_a_hole_again);
+	tcase_add_test(tc,
+		       of_very_many_pages_more_are_data_but_none_is_forgotten);
+	tcase_add_test(
+		tc, what_is_noted_of_all_files_is_a_small_part_of_the_budget);
+	tcase_add_test(tc,
+		       without_memory_to_note_it_any_page_may_be_the_kernels);
 	tcase_add_test(tc, fallocate_makes_space_that_reads_as_zeros);
 	tcase_add_test(tc, the_name_of_the_control_files_is_refused);
 	tcase_add_test(tc, an_immutable_file_stays_as_it_is);
@@ -1452,5 +1636,6 @@ Suite *test_suite(void)
 	tcase_add_test(tc,
 		       fallocate_of_more_than_there_is_fails_and_takes_nothing);
 	tcase_add_test(tc, a_file_on_a_full_volume_is_cut_within_a_page);
+	tcase_add_test(tc, what_a_failed_change_left_to_the_kernel_may_be_data);
 	return s;
 }
