@@ -235,6 +235,9 @@ ssize_t fs_copy_file_range(struct fs *fs, u64 fh_in, u64 pos_in, u64 fh_out,
 /* @flags as open(2): of them O_NOATIME matters. */
 int fs_opendir(struct fs *fs, u64 ino, int flags, u64 *ret_fh);
 int fs_releasedir(struct fs *fs, u64 fh);
+/* Is @fh to be the one handle of its folder whose listing the kernel caches?
+ * If so it is until its release. */
+bool fs_takes_listing(struct fs *fs, u64 fh);
 /*
  * Entries behind cookie @off ("." and ".." first). @fill returns false when
  * the buffer is full. With @plus, @st is complete and, unless fill returned

@@ -73,7 +73,7 @@ static bool handle_writes(const struct handle *h)
 	return inode_is_reg(h->inode) && (h->flags & O_ACCMODE) != O_RDONLY;
 }
 
-static void count_open(struct inode *inode, int nr)
+static void count_open(struct inode *inode)
 {
 	struct inode_table *t = &inode->fs->inodes;
 
@@ -82,7 +82,22 @@ static void count_open(struct inode *inode, int nr)
 	mutex_unlock(&inode->lock);
 
 	mutex_lock(&t->lock);
-	inode->opens += (u32)nr;
+	inode->opens++;
+	mutex_unlock(&t->lock);
+}
+
+static void uncount_open(const struct handle *h)
+{
+	struct inode *inode = h->inode;
+	struct inode_table *t = &inode->fs->inodes;
+
+	mutex_lock(&inode->lock);
+	if (inode->lister == h)
+		inode->lister = NULL;
+	mutex_unlock(&inode->lock);
+
+	mutex_lock(&t->lock);
+	inode->opens--;
 	mutex_unlock(&t->lock);
 }
 
@@ -115,7 +130,7 @@ int handle_open(struct fs *fs, struct inode *inode, int flags, pid_t pid,
 	if (inode_is_reg(inode))
 		__atomic_store_n(&h->file.ra_mode, inode_ra_mode(inode),
 				 __ATOMIC_RELAXED);
-	count_open(inode, 1);
+	count_open(inode);
 	cache_charge(fs->cache, sizeof(*h));
 	return 0;
 
@@ -159,7 +174,7 @@ void handle_put(struct handle *h)
 		inode_drop_writer(h->inode);
 	if (inode_is_reg(h->inode))
 		file_done(&h->file);
-	count_open(h->inode, -1);
+	uncount_open(h);
 	cache_charge(t->fs->cache, -(s64)sizeof(*h));
 	inode_put(h->inode);
 	free(h);

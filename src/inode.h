@@ -37,6 +37,7 @@
 #include "meta.h"
 
 struct fs;
+struct handle;
 struct op_inode;
 
 enum inode_state {
@@ -80,6 +81,7 @@ struct inode {
 	u32 mode, uid, gid, nlink, flags;
 	s64 atime, mtime, ctime; /* ns */
 	u64 parent;		 /* of a folder; 0: not known yet */
+	struct handle *lister;	 /* fs_takes_listing(), or NULL */
 	u32 writers;		 /* handles open for writing */
 	u32 taking; /* the kernel's pages are being invalidated: no writers */
 	bool fresh; /* made now, not opened yet */

@@ -178,7 +178,24 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 
 /* ---- folders ---- */
 
-/* The kernel keeps what it reads here, until the folder changes. */
+/*
+ * What is read through a folder opened with cache_readdir the kernel keeps, for
+ * all who open it so. Who begins a listing looks whether the folder has changed
+ * since; changes and getdents(2) exclude each other, and no name changes but by
+ * the kernel's request. So much is sound. But who is in the midst of a listing
+ * goes on in that cache without a look (fs/fuse/readdir.c, Linux 6.18):
+ *
+ * - It may have been begun by another before a change, and be finished by that
+ *   one only now: one's own listing, begun after the change, then has what was
+ *   removed and lacks what was made.
+ * - It may have been made anew by another. If the entry where one had stopped
+ *   is gone then, the kernel asks us for the rest, unless the cache ends with a
+ *   page: that is taken for the end of the folder, and names that were there
+ *   all the time are missing.
+ *
+ * So of all who have a folder open at one time, one has it open so: nobody else
+ * touches the cache meanwhile. The others ask us.
+ */
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	int err;
@@ -193,7 +210,7 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		reply_err(req, err);
 		return;
 	}
-	fi->cache_readdir = 1;
+	fi->cache_readdir = fs_takes_listing(session_of(req)->fs, fi->fh);
 	fi->keep_cache = 1;
 	reply_opendir(req, fi);
 }

@@ -224,6 +224,22 @@ int fs_opendir(struct fs *fs, u64 ino, int flags, u64 *ret_fh)
 	return err;
 }
 
+bool fs_takes_listing(struct fs *fs, u64 fh)
+{
+	struct handle *h = handle_get(fs, fh);
+	bool takes = false;
+
+	if (h && inode_is_dir(h->inode)) {
+		mutex_lock(&h->inode->lock);
+		takes = !h->inode->lister;
+		if (takes)
+			h->inode->lister = h;
+		mutex_unlock(&h->inode->lock);
+	}
+	handle_put(h);
+	return takes;
+}
+
 int fs_releasedir(struct fs *fs, u64 fh)
 {
 	return handle_close(fs, fh);

@@ -526,6 +526,11 @@ int fs_opendir(struct fs *fs, u64 ino, int flags, u64 *ret_fh)
 	return ino == FS_ROOT_INO ? opened(ret_fh) : -ENOTDIR;
 }
 
+bool fs_takes_listing(struct fs *fs, u64 fh)
+{
+	return !__atomic_load_n(&fake.listed_elsewhere, __ATOMIC_SEQ_CST);
+}
+
 int fs_releasedir(struct fs *fs, u64 fh)
 {
 	return fs_release(fs, fh);

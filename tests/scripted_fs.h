@@ -35,6 +35,7 @@ struct fake {
 	u64 pause_ns;	    /* of writers */
 	int full;	    /* so many writes and the like are -ENOSPC */
 	bool full_for_good; /* ... and not worth a retry */
+	bool listed_elsewhere; /* fs_takes_listing() says no */
 	int readdir_err;    /* at entry readdir_err_at */
 	u64 readdir_err_at;
 	bool drops_setid;    /* writes do */

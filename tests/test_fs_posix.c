@@ -1034,6 +1034,31 @@ START_TEST(a_large_folder_is_read_whole_while_it_is_committed)
 }
 END_TEST
 
+START_TEST(the_kernel_caches_a_folder_through_one_handle_at_a_time)
+{
+	u64 first, second, other, file, dir = test_mkdir(&t, ROOT, "dir");
+
+	(void)test_create(&t, dir, "file", &file);
+	ck_assert_int_eq(fs_opendir(t.fs, dir, 0, &first), 0);
+	ck_assert_int_eq(fs_opendir(t.fs, dir, 0, &second), 0);
+	ck_assert_int_eq(fs_opendir(t.fs, ROOT, 0, &other), 0);
+	ck_assert(fs_takes_listing(t.fs, first));
+	ck_assert(!fs_takes_listing(t.fs, second));
+	ck_assert(fs_takes_listing(t.fs, other));
+	ck_assert(!fs_takes_listing(t.fs, file));
+	ck_assert(!fs_takes_listing(t.fs, 999));
+
+	ck_assert_int_eq(fs_releasedir(t.fs, second), 0);
+	ck_assert_int_eq(fs_opendir(t.fs, dir, 0, &second), 0);
+	ck_assert(!fs_takes_listing(t.fs, second));
+	ck_assert_int_eq(fs_releasedir(t.fs, first), 0);
+	ck_assert(fs_takes_listing(t.fs, second));
+	ck_assert_int_eq(fs_releasedir(t.fs, second), 0);
+	ck_assert_int_eq(fs_releasedir(t.fs, other), 0);
+	ck_assert_int_eq(fs_release(t.fs, file), 0);
+}
+END_TEST
+
 /* ---- what a crash leaves ---- */
 
 static u64 make_file(const char *name, const char *text)
@@ -1609,6 +1634,8 @@ Suite *test_suite(void)
 		       what_is_made_and_removed_between_commits_costs_no_row);
 	tcase_add_test(tc, renaming_what_is_read_comes_to_an_end);
 	tcase_add_test(tc, a_large_folder_is_read_whole_while_it_is_committed);
+	tcase_add_test(tc,
+		       the_kernel_caches_a_folder_through_one_handle_at_a_time);
 	tcase_add_test(tc, fsync_of_what_is_clean_commits_nothing);
 	tcase_add_test(tc, a_small_fsync_writes_no_data_block);
 	tcase_add_test(tc, only_o_tmpfile_gets_a_name_after_it_had_none);

@@ -362,10 +362,16 @@ START_TEST(opens_keep_the_kernels_cache_and_need_no_flush)
 	ck_assert_int_eq(
 		peer_open_file(&peer, FUSE_OPENDIR, FS_ROOT_INO, 0, &out), 0);
 	ck_assert_uint_eq(out.open_flags, FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR);
+	__atomic_store_n(&fake.listed_elsewhere, true, __ATOMIC_SEQ_CST);
+	ck_assert_int_eq(
+		peer_open_file(&peer, FUSE_OPENDIR, FS_ROOT_INO, 0, &out), 0);
+	ck_assert_uint_eq(out.open_flags, FOPEN_KEEP_CACHE);
 	ck_assert_int_eq(peer_open_file(&peer, FUSE_OPEN, 99, 0, &out),
 			 -ENOENT);
 	ck_assert_int_eq(peer_release(&peer, FUSE_RELEASE, FAKE_FILE, FAKE_FH),
 			 0);
+	ck_assert_int_eq(
+		peer_release(&peer, FUSE_RELEASEDIR, FS_ROOT_INO, FAKE_FH), 0);
 	ck_assert_int_eq(
 		peer_release(&peer, FUSE_RELEASEDIR, FS_ROOT_INO, FAKE_FH), 0);
 	ck_assert_uint_eq(fake.handles, 0);
