@@ -234,9 +234,9 @@ static int open_swap(struct daemon *d)
 	if (!d->swap_path)
 		return 0;
 	err = swap_file_open(d->swap_path, &opt, &d->swap, text, sizeof(text));
-	if (err)
-		log_msg(LOG_ERR, "swap=%s: %s", d->swap_path,
-			*text ? text : strerror(-err));
+	if (err || *text)
+		log_msg(err ? LOG_ERR : LOG_WARNING, "swap=%s: %s",
+			d->swap_path, *text ? text : strerror(-err));
 	return err;
 }
 

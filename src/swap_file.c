@@ -226,8 +226,12 @@ static int open_all(struct swap_file *s, const struct swap_file_options *opt,
 	if (!code)
 		code = blocks_new(max_blocks(s->fd), NULL, NULL, &s->blocks);
 	if (code)
-		(void)complain(err, errlen, code, "%s", strerror(-code));
-	return code;
+		return complain(err, errlen, code, "%s", strerror(-code));
+	if (volume_host_is_memory(s->fd))
+		(void)complain(err, errlen, 0,
+			       "it is kept in memory, which is what spilling "
+			       "is to save");
+	return 0;
 }
 
 int swap_file_open(const char *path, const struct swap_file_options *opt,

@@ -100,22 +100,24 @@ const char *volume_network_fs(int fd)
 	return NULL;
 }
 
+bool volume_host_is_memory(int fd)
+{
+	struct statfs st;
+
+	return fstatfs(fd, &st) == 0 && ((u32)st.f_type == TMPFS_MAGIC_NR ||
+					 (u32)st.f_type == RAMFS_MAGIC_NR);
+}
+
 /* Locks, syncs and shared maps must be what they are on a local disk. */
 static int check_host(int dirfd, const struct volume_options *opt, char *err,
 		      size_t errlen)
 {
 	const char *network = volume_network_fs(dirfd);
-	struct statfs st;
-	u32 magic;
 
 	if (network && !opt->allow_network)
 		return complain(err, errlen, -EOPNOTSUPP,
 				"it is on a network filesystem (%s)", network);
-	if (fstatfs(dirfd, &st) < 0)
-		return complain(err, errlen, -errno, "statfs: %s",
-				strerror(errno));
-	magic = (u32)st.f_type;
-	if (magic == TMPFS_MAGIC_NR || magic == RAMFS_MAGIC_NR)
+	if (volume_host_is_memory(dirfd))
 		(void)complain(err, errlen, 0,
 			       "it is kept in memory: nothing outlives a power "
 			       "cut");

@@ -57,5 +57,7 @@ int volume_check_empty(int dirfd);
 
 /* The name of the network filesystem that @fd is on, or NULL. */
 const char *volume_network_fs(int fd);
+/* What @fd is on keeps its files in memory. */
+bool volume_host_is_memory(int fd);
 
 #endif

@@ -128,6 +128,7 @@ t_host_full()
 		volume_umount || :
 	fi
 	umount -l "$TMP/small"
+	grep -q "swap=$TMP/small/swap: it is kept in memory" "$TMP/daemon.log"
 	at_least "$_errors" 1 'writes to the file that failed'
 	volume_check
 	volume_mount -o "$opts"

@@ -96,6 +96,23 @@ START_TEST(a_file_is_made_for_its_owner_alone_and_emptied_when_closed)
 }
 END_TEST
 
+START_TEST(a_file_in_memory_is_noted)
+{
+	struct swap_file_options opt = {.size = UINT64_MAX};
+	struct swap_file *s;
+	char err[128], path[64];
+
+	if (access("/dev/shm", W_OK) != 0)
+		return;
+	(void)snprintf(path, sizeof(path), "/dev/shm/foliofs-test-%d",
+		       (int)getpid());
+	ck_assert_int_eq(swap_file_open(path, &opt, &s, err, sizeof(err)), 0);
+	ck_assert_msg(strstr(err, "memory"), "%s", err);
+	swap_file_close(s);
+	ck_assert_int_eq(unlink(path), 0);
+}
+END_TEST
+
 START_TEST(what_a_killed_daemon_left_is_thrown_away)
 {
 	struct swap_file *s;
@@ -377,6 +394,7 @@ Suite *test_suite(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(
 		tc, a_file_is_made_for_its_owner_alone_and_emptied_when_closed);
+	tcase_add_test(tc, a_file_in_memory_is_noted);
 	tcase_add_test(tc, what_a_killed_daemon_left_is_thrown_away);
 	tcase_add_test(tc, a_file_in_use_is_refused_and_not_touched);
 	tcase_add_test(tc, what_is_not_ours_is_refused_and_not_touched);
