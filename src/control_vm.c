@@ -114,7 +114,8 @@ static bool is_stopping(struct control *c)
 }
 
 /* It can take long, and unmounting does not wait for all of it. */
-static int compact(struct control *c)
+static int compact_with(struct control *c,
+			int (*some)(struct fs *fs, u64 *from))
 {
 	u64 from = 0;
 	int more;
@@ -122,9 +123,18 @@ static int compact(struct control *c)
 	do {
 		if (is_stopping(c))
 			return -EINTR;
-		more = fs_compact_some(c->fs, &from);
+		more = some(c->fs, &from);
 	} while (more > 0);
 	return more;
+}
+
+/* They may be on different disks: one that cannot says nothing of the other. */
+static int compact(struct control *c)
+{
+	int err = compact_with(c, fs_compact_some);
+	int swap_err = compact_with(c, fs_compact_swap_some);
+
+	return err ? err : swap_err;
 }
 
 static int carry_out(struct control *c, u32 which, u64 value)

@@ -278,6 +278,11 @@ int fs_compact_some(struct fs *fs, u64 *from)
 	return volume_compact_some(fs->volume, from);
 }
 
+int fs_compact_swap_some(struct fs *fs, u64 *from)
+{
+	return fs->opt.swap ? swap_file_compact_some(fs->opt.swap, from) : 0;
+}
+
 /* ---- committing ---- */
 
 enum need {

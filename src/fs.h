@@ -388,6 +388,9 @@ size_t fs_mappers(struct fs *fs, u64 ino, u64 first, u64 last, u32 *pids,
  * says that there is no more. *from is 0 at first. Return: 1: go on; 0, -errno.
  */
 int fs_compact_some(struct fs *fs, u64 *from);
+/* Then the same of the swap file, if there is one; slots that a commit has
+ * copied are free. */
+int fs_compact_swap_some(struct fs *fs, u64 *from);
 
 /*
  * Verify all committed blocks in the background (src/scrub.h), or stop that;

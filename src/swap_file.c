@@ -404,6 +404,35 @@ const struct swap_operations swap_file_ops = {
 	.free = file_free,
 };
 
+/* ---- giving back ---- */
+
+/* How many blocks are given back at once: others find them used meanwhile. */
+#define COMPACT_BLOCKS 8192
+
+/* Not the last block: behind it others write, and a discard that reached the
+ * end would cut off what they did. */
+int swap_file_compact_some(struct swap_file *s, u64 *from)
+{
+	u64 size, start;
+	u32 nr;
+	int err = s->dev->ops->size(s->dev, &size);
+
+	if (err)
+		return err;
+	if (!size || !blocks_take_free(s->blocks, *from, size - 1,
+				       COMPACT_BLOCKS, &start, &nr)) {
+		blocks_pull_in(s->blocks);
+		return 0;
+	}
+	err = s->dev->ops->discard(s->dev, start, nr);
+	blocks_free(s->blocks, start, nr);
+	if (err)
+		return err;
+	count(s, swap_file_discarded_blocks, nr);
+	*from = start + nr;
+	return 1;
+}
+
 /* ---- looking ---- */
 
 /* What it has of the host, and what the host has besides. */

@@ -32,12 +32,14 @@ struct volume;
 /* Smaller than this it is of no use. */
 #define SWAP_FILE_MIN_BYTES ((u64)1 << 20)
 
-#define SWAP_FILE_COUNTERS(X)                                        \
-	X(swap_file_read_blocks, "blocks read from the swap file")   \
-	X(swap_file_write_blocks, "blocks written to the swap file") \
-	X(swap_file_read_errors,                                     \
-	  "blocks of the swap file that were unreadable or damaged") \
-	X(swap_file_write_errors, "writes to the swap file that failed")
+#define SWAP_FILE_COUNTERS(X)                                            \
+	X(swap_file_read_blocks, "blocks read from the swap file")       \
+	X(swap_file_write_blocks, "blocks written to the swap file")     \
+	X(swap_file_read_errors,                                         \
+	  "blocks of the swap file that were unreadable or damaged")     \
+	X(swap_file_write_errors, "writes to the swap file that failed") \
+	X(swap_file_discarded_blocks,                                    \
+	  "blocks of the swap file whose room was given back to the host")
 
 #define SWAP_FILE_GAUGES(X)                                      \
 	X(swap_file_bytes, "what the swap file may hold, bytes") \
@@ -76,6 +78,14 @@ void swap_file_close(struct swap_file *s);
 
 /* Slots in the file, for commits in the volume; arg is the swap_file. */
 extern const struct swap_operations swap_file_ops;
+
+/*
+ * Give the host back the room of a run of free slots, the first at or behind
+ * *from, which is moved on; begin with 0. Others work on meanwhile, with all
+ * slots but those. Context: may take long, no locks held.
+ * Return: 1, 0: none was left, -EOPNOTSUPP and other errors of the host.
+ */
+int swap_file_compact_some(struct swap_file *s, u64 *from);
 
 const char *swap_file_path(const struct swap_file *s);
 /* Zeros for NULL. @bound: the knob swap_size. */

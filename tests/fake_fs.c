@@ -215,6 +215,13 @@ int fs_drop(struct fs *fs, u64 ino)
 	return fake.drop_err;
 }
 
+int fs_compact_swap_some(struct fs *fs, u64 *from)
+{
+	*from += 10;
+	note("compact swap");
+	return ++fake.nr_swap_compacts % 2 != 0;
+}
+
 int fs_compact_some(struct fs *fs, u64 *from)
 {
 	if (fake.compact_err)

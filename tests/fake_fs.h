@@ -45,7 +45,7 @@ struct fake_fs {
 	char resident[128]; /* of every file, a page each: not '.' if it is */
 
 	s64 charged;
-	int nr_compacts, compact_err;
+	int nr_compacts, nr_swap_compacts, compact_err;
 	int nr_syncs, nr_drops, nr_knobs_set;
 	u64 dropped_ino;
 	int sync_err, drop_err;

@@ -71,6 +71,15 @@ t_commit()
 		'kB of memory'
 }
 
+t_compact()
+{
+	at_least "$(file_kb)" $(((mib - 32) * 1024)) 'kB on the disk'
+	knob compact 1
+	at_most "$(file_kb)" 256 'kB on the disk'
+	at_least "$(vmstat swap_file_discarded_blocks)" $(((mib - 32) * 255)) \
+		'blocks given back'
+}
+
 t_remount()
 {
 	volume_umount
@@ -210,6 +219,7 @@ t_readonly()
 run "$mib MiB go to the swap file and not to the volume" t_spill
 run 'reading back gives what was written' t_read_back
 run 'the commit copies it, in bounded memory' t_commit
+run 'compaction gives its room back while mounted' t_compact
 run 'unmount empties the file, and the volume needs it no more' t_remount
 run 'what a killed daemon left in it is thrown away' t_killed
 run 'swap_size bounds it' t_bound

@@ -1206,8 +1206,10 @@ START_TEST(triggers_do_what_they_say_and_answer_with_its_error)
 	free(text);
 	ck_assert_int_eq(write_at("vm/compact", "1"), 0);
 	ck_assert_int_eq(fake.nr_compacts, 3);
+	ck_assert_int_eq(fake.nr_swap_compacts, 2);
 	fake.compact_err = -EOPNOTSUPP;
 	ck_assert_int_eq(write_at("vm/compact", "1"), -EOPNOTSUPP);
+	ck_assert_int_eq(fake.nr_swap_compacts, 4);
 	ck_assert_str_eq(read_at("vm/compact"), "0\n");
 }
 END_TEST

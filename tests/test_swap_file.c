@@ -270,6 +270,75 @@ START_TEST(a_volume_that_is_used_without_it_later_has_everything)
 }
 END_TEST
 
+static int compact(void)
+{
+	u64 from = 0;
+	int more;
+
+	do
+		more = fs_compact_swap_some(t.fs, &from);
+	while (more > 0);
+	return more;
+}
+
+/* What the host has given the file, in pages; it counts some of its own. */
+static u64 held(void)
+{
+	return (u64)stat_of("swap").st_blocks / (PAGE_SIZE / 512);
+}
+
+START_TEST(free_slots_are_given_back_and_those_in_use_stay)
+{
+	u64 fh = open_new(1), before = held(), used;
+	u64 other;
+
+	ck_assert_int_eq(compact(), 0);
+	ck_assert_uint_le(swap_stat().swap_file_discarded_blocks, 1);
+	ck_assert(has_version(fh, 1));
+
+	/* of another file some slots stay, behind those that become free */
+	(void)test_create(&t, ROOT, "other", &other);
+	write_version(other, 2);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	used = swap_stat().swap_file_used_bytes / PAGE_SIZE;
+	ck_assert_uint_gt(used, 0);
+	ck_assert_uint_ge(before, NR_PAGES / 2);
+	ck_assert_uint_gt(held(), before);
+
+	bdev_fault_arm(t.swap_fault, BDEV_FAULT_DISCARD, 1, -EOPNOTSUPP, false);
+	ck_assert_int_eq(compact(), -EOPNOTSUPP);
+	ck_assert_uint_gt(held(), before);
+	bdev_fault_arm(t.swap_fault, 0, 0, 0, false);
+	ck_assert_int_eq(compact(), 0);
+	ck_assert_uint_gt(swap_stat().swap_file_discarded_blocks, 0);
+	ck_assert_uint_le(held(), used + 16);
+	ck_assert_uint_eq(swap_stat().swap_file_used_bytes / PAGE_SIZE, used);
+	ck_assert(has_version(other, 2));
+
+	write_version(fh, 3);
+	ck_assert(has_version(other, 2));
+	ck_assert(has_version(fh, 3));
+	ck_assert_int_eq(test_fsync(&t, other), 0);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(compact(), 0);
+	ck_assert_uint_le(held(), 16);
+	ck_assert_int_eq(fs_release(t.fs, other), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	expect_after_reopen(3);
+}
+END_TEST
+
+START_TEST(without_a_swap_file_there_is_nothing_to_give_back)
+{
+	u64 from = 0;
+
+	t.swap = NULL;
+	test_fs_open(&t);
+	ck_assert_int_eq(fs_compact_swap_some(t.fs, &from), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+}
+END_TEST
+
 /* ---- when it fails ---- */
 
 START_TEST(a_file_that_cannot_be_written_is_a_full_one)
@@ -399,6 +468,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_file_in_use_is_refused_and_not_touched);
 	tcase_add_test(tc, what_is_not_ours_is_refused_and_not_touched);
 	tcase_add_test(tc, pages_are_spilled_to_it_and_copied_by_the_commit);
+	tcase_add_test(tc, free_slots_are_given_back_and_those_in_use_stay);
+	tcase_add_test(tc, without_a_swap_file_there_is_nothing_to_give_back);
 	tcase_add_test(tc,
 		       a_volume_that_is_used_without_it_later_has_everything);
 	tcase_add_loop_test(tc, a_file_that_cannot_be_written_is_a_full_one, 0,
