@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
@@ -13,7 +12,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +20,7 @@
 #include "log.h"
 #include "mapped.h"
 #include "mountinfo.h"
+#include "places.h"
 #include "session.h"
 #include "swap_file.h"
 #include "units.h"
@@ -35,10 +34,8 @@
 
 struct daemon {
 	const struct options *opt;
-	char *volume_path; /* absolute, as are all */
-	char *mountpoint;
-	char *swap_path; /* NULL: slots are in the volume */
-	int status_fd;	 /* the waiting parent; -1: in the foreground */
+	struct places places;
+	int status_fd; /* the waiting parent; -1: in the foreground */
 	int signal_fd;
 	int mounts_fd; /* tells that mounts have changed; -1: it does not */
 	/* until fs_open() has them */
@@ -55,125 +52,10 @@ struct daemon {
 
 static const char *fsname(const struct daemon *d)
 {
-	return d->opt->fsname ? d->opt->fsname : d->volume_path;
+	return d->opt->fsname ? d->opt->fsname : d->places.volume;
 }
 
 /* ---- what must be right before anything is touched ---- */
-
-/* The kernel may still show the attributes of a mount whose daemon died, but
- * does not open it. */
-static bool is_dead_mount(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
-
-	if (fd < 0)
-		return errno == ENOTCONN;
-	(void)close(fd);
-	return false;
-}
-
-static int find_mountpoint(struct daemon *d)
-{
-	const char *name = d->opt->mountpoint;
-	struct stat st;
-
-	d->mountpoint = realpath(name, NULL);
-	if (d->mountpoint && is_dead_mount(d->mountpoint)) {
-		log_msg(LOG_ERR,
-			"%s: what is mounted there has no daemon any more; "
-			"unmount it first",
-			name);
-		return -EINVAL;
-	}
-	if (!d->mountpoint || stat(d->mountpoint, &st)) {
-		log_msg(LOG_ERR, "%s: %s", name, strerror(errno));
-		return -EINVAL;
-	}
-	if (!S_ISDIR(st.st_mode)) {
-		log_msg(LOG_ERR, "%s: not a folder", name);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-/* The absolute path of what is to be made in a folder that is there. */
-static char *path_to_create(const char *name)
-{
-	char *copy1 = strdup(name), *copy2 = strdup(name);
-	char *parent = copy1 ? realpath(dirname(copy1), NULL) : NULL;
-	char *path = NULL;
-
-	if (parent && copy2 &&
-	    asprintf(&path, "%s/%s", strcmp(parent, "/") ? parent : "",
-		     basename(copy2)) < 0)
-		path = NULL;
-	free(parent);
-	free(copy2);
-	free(copy1);
-	return path;
-}
-
-static int find_volume(struct daemon *d)
-{
-	const char *name = d->opt->volume;
-
-	d->volume_path = realpath(name, NULL);
-	if (!d->volume_path && errno == ENOENT && d->opt->create)
-		d->volume_path = path_to_create(name);
-	if (!d->volume_path) {
-		log_msg(LOG_ERR, "%s: %s%s", name, strerror(errno),
-			errno == ENOENT ? " (-o create makes a volume)" : "");
-		return -EINVAL;
-	}
-	return 0;
-}
-
-static int find_swap(struct daemon *d)
-{
-	const char *name = d->opt->swap;
-
-	/* nothing is spilled that is not written */
-	if (!name || d->opt->ro)
-		return 0;
-	d->swap_path = realpath(name, NULL);
-	if (!d->swap_path && errno == ENOENT)
-		d->swap_path = path_to_create(name);
-	if (d->swap_path)
-		return 0;
-	log_msg(LOG_ERR, "swap=%s: %s", name, strerror(errno));
-	return -EINVAL;
-}
-
-/* Both are absolute. */
-static bool lies_under(const char *path, const char *folder)
-{
-	size_t len = strlen(folder);
-
-	if (strncmp(path, folder, len) != 0)
-		return false;
-	return !path[len] || path[len] == '/' || len == 1;
-}
-
-/* Under its own mountpoint the volume would be out of SQLite's reach, and a
- * swap file would be out of sight; in the volume's folder it would be in the
- * way. */
-static int check_nesting(const struct daemon *d)
-{
-	if (lies_under(d->volume_path, d->mountpoint)) {
-		log_msg(LOG_ERR, "%s: the volume lies under the mountpoint %s",
-			d->volume_path, d->mountpoint);
-		return -EINVAL;
-	}
-	if (d->swap_path && (lies_under(d->swap_path, d->mountpoint) ||
-			     lies_under(d->swap_path, d->volume_path))) {
-		log_msg(LOG_ERR,
-			"swap=%s: it lies under the mountpoint or in the "
-			"volume",
-			d->swap_path);
-		return -EINVAL;
-	}
-	return 0;
-}
 
 static int check_device(void)
 {
@@ -186,17 +68,9 @@ static int check_device(void)
 
 static int check_surroundings(struct daemon *d)
 {
-	int err = find_mountpoint(d);
+	int err = places_find(d->opt, &d->places);
 
-	if (!err)
-		err = find_volume(d);
-	if (!err)
-		err = find_swap(d);
-	if (!err)
-		err = check_nesting(d);
-	if (!err)
-		err = check_device();
-	return err;
+	return err ? err : check_device();
 }
 
 /* ---- volume and filesystem ---- */
@@ -212,12 +86,13 @@ static int open_volume(struct daemon *d)
 	char text[512] = "";
 	int err;
 
-	err = volume_open(d->volume_path, &opt, &d->volume, text, sizeof(text));
+	err = volume_open(d->places.volume, &opt, &d->volume, text,
+			  sizeof(text));
 	if (*text)
-		log_msg(err ? LOG_ERR : LOG_WARNING, "%s: %s", d->volume_path,
+		log_msg(err ? LOG_ERR : LOG_WARNING, "%s: %s", d->places.volume,
 			text);
 	else if (err)
-		log_msg(LOG_ERR, "%s: %s", d->volume_path, strerror(-err));
+		log_msg(LOG_ERR, "%s: %s", d->places.volume, strerror(-err));
 	return err;
 }
 
@@ -231,12 +106,13 @@ static int open_swap(struct daemon *d)
 	char text[512] = "";
 	int err;
 
-	if (!d->swap_path)
+	if (!d->places.swap)
 		return 0;
-	err = swap_file_open(d->swap_path, &opt, &d->swap, text, sizeof(text));
+	err = swap_file_open(d->places.swap, &opt, &d->swap, text,
+			     sizeof(text));
 	if (err || *text)
 		log_msg(err ? LOG_ERR : LOG_WARNING, "swap=%s: %s",
-			d->swap_path, *text ? text : strerror(-err));
+			d->places.swap, *text ? text : strerror(-err));
 	return err;
 }
 
@@ -293,7 +169,7 @@ static int open_fs(struct daemon *d)
 		err = control_new(d->fs, d->tracker, getuid(), getgid(),
 				  &d->control);
 	if (err)
-		log_msg(LOG_ERR, "%s: %s", d->volume_path, strerror(-err));
+		log_msg(LOG_ERR, "%s: %s", d->places.volume, strerror(-err));
 	return err;
 }
 
@@ -348,16 +224,17 @@ static int open_session(struct daemon *d)
 
 static int mount_it(struct daemon *d)
 {
-	int err = session_mount(d->session, d->mountpoint);
+	int err = session_mount(d->session, d->places.mountpoint);
 
 	if (err)
 		return err;
 
-	err = volume_lock_note(fs_volume(d->fs), d->mountpoint);
+	err = volume_lock_note(fs_volume(d->fs), d->places.mountpoint);
 	if (!err)
 		err = session_start(d->session);
 	if (err)
-		log_msg(LOG_ERR, "%s: %s", d->mountpoint, strerror(-err));
+		log_msg(LOG_ERR, "%s: %s", d->places.mountpoint,
+			strerror(-err));
 	return err;
 }
 
@@ -390,16 +267,16 @@ static int open_unmapper(struct daemon *d)
 static void start_unmapper(struct daemon *d)
 {
 	struct mount_dev dev;
-	int err = mountinfo_dev(MOUNTINFO_PATH, d->mountpoint, &dev);
+	int err = mountinfo_dev(MOUNTINFO_PATH, d->places.mountpoint, &dev);
 
 	if (!err)
-		err = unmapper_start(d->unmapper, d->mountpoint, &dev);
+		err = unmapper_start(d->unmapper, d->places.mountpoint, &dev);
 	if (!err)
 		return;
 
 	unmapper_stop(d->unmapper); /* nobody is to wait for it */
 	log_msg(LOG_WARNING, "%s: the kernel keeps its copies of pages: %s",
-		d->mountpoint, strerror(-err));
+		d->places.mountpoint, strerror(-err));
 }
 
 /* As far as we may: an ordinary user may not, and older kernels lack one. */
@@ -407,7 +284,7 @@ static void tune_kernel(const struct daemon *d)
 {
 	bool own = d->opt->cache == CACHE_MODE_OWN;
 	struct mount_dev dev;
-	int err = mountinfo_dev(MOUNTINFO_PATH, d->mountpoint, &dev);
+	int err = mountinfo_dev(MOUNTINFO_PATH, d->places.mountpoint, &dev);
 
 	if (!err)
 		err = bdi_tune("/sys/class/bdi", &dev, own ? 0 : READ_AHEAD_KB,
@@ -423,7 +300,7 @@ static void tune_kernel(const struct daemon *d)
 static void start_tracker(struct daemon *d)
 {
 	struct mount_dev dev;
-	int err = mountinfo_dev(MOUNTINFO_PATH, d->mountpoint, &dev);
+	int err = mountinfo_dev(MOUNTINFO_PATH, d->places.mountpoint, &dev);
 
 	if (!err)
 		err = tracker_attach(d->tracker, "/proc", &dev,
@@ -462,7 +339,7 @@ static void look_at_flags(const struct daemon *d)
 	unsigned long shown = 0;
 
 	/* lifted off the tree it shows none: the last ones stand */
-	if (!mountinfo_flags(MOUNTINFO_PATH, d->mountpoint, &shown))
+	if (!mountinfo_flags(MOUNTINFO_PATH, d->places.mountpoint, &shown))
 		fs_set_atime(d->fs, atime_policy(d->opt, shown));
 }
 
@@ -545,7 +422,7 @@ static int wait_ready(struct daemon *d)
 	if (event == EVENT_READY || (event == EVENT_ENDED && was_ready(d)))
 		return 0;
 
-	log_msg(LOG_ERR, "%s: %s", d->mountpoint,
+	log_msg(LOG_ERR, "%s: %s", d->places.mountpoint,
 		event == EVENT_ENDED ? "unmounted before it was ready"
 				     : "interrupted");
 	return -EIO;
@@ -559,7 +436,7 @@ static bool on_signal(struct daemon *d)
 
 	/* Its helpers may have the mount open. */
 	unmapper_stop(d->unmapper);
-	d->unmounter = unmounter_start(d->mountpoint);
+	d->unmounter = unmounter_start(d->places.mountpoint);
 	if (d->unmounter > 0)
 		return true;
 
@@ -582,12 +459,13 @@ static bool on_child(struct daemon *d)
 		return true; /* until the workers see it */
 	case UNMOUNTER_LAZILY:
 		log_msg(LOG_WARNING, "%s: busy, unmounted all the same",
-			d->mountpoint);
+			d->places.mountpoint);
 		d->lifted = true;
 		session_wait_quiet(d->session, QUIET_TIMEOUT_MS);
 		return false;
 	default:
-		log_msg(LOG_ERR, "%s: cannot be unmounted", d->mountpoint);
+		log_msg(LOG_ERR, "%s: cannot be unmounted",
+			d->places.mountpoint);
 		return false;
 	}
 }
@@ -694,7 +572,8 @@ static void announce(struct daemon *d)
 		log_to_syslog();
 		background_ready(d->status_fd);
 	}
-	log_msg(LOG_INFO, "%s: mounted at %s", d->volume_path, d->mountpoint);
+	log_msg(LOG_INFO, "%s: mounted at %s", d->places.volume,
+		d->places.mountpoint);
 }
 
 /* Return: the error of the last commit. */
@@ -729,7 +608,7 @@ static int end(struct daemon *d)
 	if (err)
 		log_msg(LOG_ERR,
 			"%s: what was not committed before is lost: %s",
-			d->volume_path, strerror(-err));
+			d->places.volume, strerror(-err));
 	return err;
 }
 
@@ -750,9 +629,7 @@ int daemon_run(const struct options *opt)
 
 	end_err = end(&d);
 	if (!err && !end_err)
-		log_msg(LOG_INFO, "%s: unmounted", d.volume_path);
-	free(d.volume_path);
-	free(d.mountpoint);
-	free(d.swap_path);
+		log_msg(LOG_INFO, "%s: unmounted", d.places.volume);
+	places_done(&d.places);
 	return err || end_err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
