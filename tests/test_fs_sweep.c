@@ -18,7 +18,7 @@
  *
  * Some faults are tried, chosen at random, fewer with FOLIO_SHORT=1;
  * FOLIO_SWEEP=all tries all, FOLIO_SWEEP=KIND:NTH:FLAGS one, as a failure names
- * it.
+ * it. A workload is a case of libcheck's: CK_RUN_CASE=rename runs that alone.
  */
 #include "config.h"
 
@@ -503,25 +503,35 @@ static void setup(void)
 	tmpdir_make();
 }
 
-Suite *test_suite(void)
+/* A case each, so that one can be run alone: CK_RUN_CASE. */
+static void add(Suite *s, int workload, const TTest *test)
 {
-	TCase *tc;
-	Suite *s = test_suite_new("fs sweep", &tc);
+	TCase *tc = tcase_create(workloads[workload].name);
 
 	tcase_add_checked_fixture(tc, setup, tmpdir_remove);
 	tcase_set_timeout(tc, getenv("FOLIO_SWEEP") ? 36000
 						    : (double)test_rounds(300));
-	tcase_add_test(tc, creating_and_writing_withstand_every_fault);
-	tcase_add_test(tc, overwriting_withstands_every_fault);
-	tcase_add_test(tc, renaming_over_withstands_every_fault);
-	tcase_add_test(tc, truncating_and_punching_withstand_every_fault);
-	tcase_add_test(tc, attributes_withstand_every_fault);
-	tcase_add_test(tc, spilling_to_swap_withstands_every_fault);
-	tcase_add_test(tc, fallocate_withstands_every_fault);
-	tcase_add_test(tc, unlinking_what_is_open_withstands_every_fault);
-	tcase_add_test(tc, committing_several_files_withstands_every_fault);
-	tcase_add_test(tc, mounting_withstands_every_fault);
-	tcase_add_test(tc, unmounting_withstands_every_fault);
-	tcase_add_test(tc, compacting_withstands_every_fault);
+	tcase_add_test(tc, test);
+	suite_add_tcase(s, tc);
+}
+
+Suite *test_suite(void)
+{
+	Suite *s = suite_create("fs sweep");
+
+	add(s, WORKLOAD_CREATE, creating_and_writing_withstand_every_fault);
+	add(s, WORKLOAD_OVERWRITE, overwriting_withstands_every_fault);
+	add(s, WORKLOAD_RENAME, renaming_over_withstands_every_fault);
+	add(s, WORKLOAD_TRUNCATE,
+	    truncating_and_punching_withstand_every_fault);
+	add(s, WORKLOAD_ATTRIBUTES, attributes_withstand_every_fault);
+	add(s, WORKLOAD_SPILL, spilling_to_swap_withstands_every_fault);
+	add(s, WORKLOAD_FALLOCATE, fallocate_withstands_every_fault);
+	add(s, WORKLOAD_UNLINK, unlinking_what_is_open_withstands_every_fault);
+	add(s, WORKLOAD_TOGETHER,
+	    committing_several_files_withstands_every_fault);
+	add(s, WORKLOAD_MOUNT, mounting_withstands_every_fault);
+	add(s, WORKLOAD_UNMOUNT, unmounting_withstands_every_fault);
+	add(s, WORKLOAD_COMPACT, compacting_withstands_every_fault);
 	return s;
 }
