@@ -256,7 +256,8 @@ void meta_set_mount_epoch(struct meta *m, u64 epoch);
  * but a failed write or sync of the WAL is final: the volume takes no more
  * writes (meta_failed()), and so is any failure behind the write: what a crash
  * would then find nobody knows. -ENOSPC (a full host) is not final. @sync
- * false: COMMIT alone; the next commit with @sync makes it durable too. */
+ * false: COMMIT alone; the next commit makes it durable too, before its own
+ * pages are written to the WAL. */
 int meta_commit(struct meta *m, u64 next_ino, bool sync);
 void meta_rollback(struct meta *m);
 bool meta_failed(const struct meta *m);

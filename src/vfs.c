@@ -47,6 +47,7 @@ struct vfs_file {
 	bool commit_frame;	  /* the last header was that of a commit */
 	sqlite3_int64 header_pos; /* where it stands */
 	sqlite3_int64 end;	  /* of the last frame that was appended */
+	bool unsynced_commit;	  /* the last frame of one is there */
 };
 
 static struct mutex dbs_lock;
@@ -363,18 +364,38 @@ static int write_frame(sqlite3_file *file, const void *buf, int len,
 	return rc == SQLITE_OK && commits ? write_gathered(file) : rc;
 }
 
+static int shim_sync(sqlite3_file *file, int flags);
+
+/*
+ * A COMMIT is durable before the next transaction's first frame is written: so
+ * a power cut leaves one transaction in doubt, the last (wal.c). Headers that
+ * are written again belong to the same one, before its COMMIT has returned.
+ */
+static int sync_last_commit(sqlite3_file *file, int len, sqlite3_int64 pos)
+{
+	struct vfs_file *f = file_of(file);
+
+	if (!f->unsynced_commit || (len == WAL_FRAME_HEADER && pos < f->end))
+		return SQLITE_OK;
+	return shim_sync(file, SQLITE_SYNC_NORMAL);
+}
+
 static int write_wal(sqlite3_file *file, const void *buf, int len,
 		     sqlite3_int64 pos)
 {
 	struct vfs_file *f = file_of(file);
 	bool commits;
-	int rc;
+	int rc = sync_last_commit(file, len, pos);
 
+	if (rc != SQLITE_OK)
+		return rc;
 	note_frame(f, buf, len, pos);
 	commits = len == VFS_PAGE_SIZE && f->commit_frame;
 	rc = write_frame(file, buf, len, pos, commits);
-	if (rc == SQLITE_OK && commits)
+	if (rc == SQLITE_OK && commits) {
+		f->unsynced_commit = true;
 		(void)__atomic_add_fetch(&f->db->commits, 1, __ATOMIC_RELAXED);
+	}
 	return rc;
 }
 
@@ -425,6 +446,8 @@ static int shim_sync(sqlite3_file *file, int flags)
 		rc = run_hook(f, VFS_SYNC, NULL, 0, 0);
 	if (rc == SQLITE_OK)
 		rc = low->pMethods->xSync(low, flags);
+	if (rc == SQLITE_OK)
+		f->unsynced_commit = false;
 	/* A sync that found the host full has lost pages like any other. */
 	return note_failure(f, rc == SQLITE_FULL ? SQLITE_IOERR_FSYNC : rc);
 }
@@ -576,6 +599,7 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file,
 	f->commit_frame = false;
 	f->header_pos = -1;
 	f->end = 0;
+	f->unsynced_commit = false;
 	f->wal = (flags & SQLITE_OPEN_WAL) != 0;
 	f->journal = (flags & SQLITE_OPEN_MAIN_JOURNAL) != 0;
 	if (flags & SQLITE_OPEN_WAL)

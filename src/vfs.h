@@ -7,6 +7,9 @@
  * the frames of a commit for one write; counts bytes; and lets a test see each
  * operation and fail it.
  *
+ * A COMMIT that nobody has synced is synced before the next transaction's
+ * frames are written, so that damage can be told from a power cut (src/wal.c).
+ *
  * Checksums: written when a page goes to meta.db, which in WAL mode is at a
  * checkpoint; verified when a page is read from there: a mismatch is
  * SQLITE_IOERR_DATA. SQLite is handed zeros in their place, so pages in the
