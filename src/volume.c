@@ -22,6 +22,7 @@
 #include "sum.h"
 #include "volume_int.h"
 #include "volume_redo.h"
+#include "wal.h"
 
 /* Block 0 of data. */
 struct data_header {
@@ -607,6 +608,31 @@ int volume_open_locked(const char *path, const struct volume_options *opt,
 	return 0;
 }
 
+static int refuse_damaged_log(const struct volume *v, char *err, size_t errlen)
+{
+	struct wal_report log;
+	char text[WAL_TEXT_MAX];
+	int code = wal_inspect(v->dirfd, &log);
+
+	if (code)
+		return complain(err, errlen, code, "meta.db-wal: %s",
+				strerror(-code));
+	if (!log.damaged)
+		return 0;
+	wal_describe(&log, text);
+	return complain(err, errlen, -EUCLEAN,
+			"%s; folioctl check --repair goes back to commit %llu",
+			text, (unsigned long long)log.commit);
+}
+
+int volume_open_rest(struct volume *v, const struct volume_options *opt,
+		     char *err, size_t errlen)
+{
+	int code = meta_open(v->path, v->readonly, &v->meta, err, errlen);
+
+	return code ? code : open_data(v, opt, err, errlen);
+}
+
 int volume_open_files(const char *path, const struct volume_options *opt,
 		      struct volume **ret_volume, char *err, size_t errlen)
 {
@@ -617,9 +643,9 @@ int volume_open_files(const char *path, const struct volume_options *opt,
 		return code;
 	code = volume_finish_repair(v, err, errlen);
 	if (!code)
-		code = meta_open(v->path, v->readonly, &v->meta, err, errlen);
+		code = refuse_damaged_log(v, err, errlen);
 	if (!code)
-		code = open_data(v, opt, err, errlen);
+		code = volume_open_rest(v, opt, err, errlen);
 	if (code) {
 		(void)meta_close(v->meta);
 		volume_free(v);

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "volume_check.h"
+#include "wal.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -630,6 +631,51 @@ static long check_volume(struct volume *v,
 	return err ? err : faults;
 }
 
+/* Return: whether it is, and with it the state that would be checked. */
+static bool report_damaged_log(const struct wal_report *log,
+			       const struct volume_check_options *opt)
+{
+	char text[WAL_TEXT_MAX];
+
+	if (!log->damaged)
+		return false;
+	wal_describe(log, text);
+	opt->report(opt->arg, text);
+	if (!opt->note)
+		return true;
+	(void)snprintf(text, sizeof(text),
+		       "nothing else was checked; a repair goes back to "
+		       "commit %llu",
+		       (unsigned long long)log->commit);
+	opt->note(opt->arg, text);
+	return true;
+}
+
+static long open_and_check(struct volume *v, const struct volume_options *vo,
+			   const struct volume_check_options *opt, char *err,
+			   size_t errlen)
+{
+	struct wal_report log;
+	long faults;
+	int code = volume_finish_repair(v, err, errlen);
+
+	if (code)
+		return code;
+	code = wal_inspect(v->dirfd, &log);
+	if (code)
+		return complain(err, errlen, code, "meta.db-wal: %s",
+				strerror(-code));
+	if (report_damaged_log(&log, opt))
+		return 1;
+	code = volume_open_rest(v, vo, err, errlen);
+	if (code)
+		return code;
+	faults = check_volume(v, opt);
+	if (faults < 0)
+		(void)complain(err, errlen, 0, "%s", strerror((int)-faults));
+	return faults;
+}
+
 long volume_check(const char *path, const struct volume_check_options *opt,
 		  char *err, size_t errlen)
 {
@@ -640,12 +686,11 @@ long volume_check(const char *path, const struct volume_check_options *opt,
 	long faults;
 	int code;
 
-	code = volume_open_files(path, &open_opt, &v, err, errlen);
+	code = volume_open_locked(path, &open_opt, &v, err, errlen);
 	if (code)
 		return code;
-	faults = check_volume(v, opt);
-	(void)volume_close(v);
-	if (faults < 0)
-		(void)snprintf(err, errlen, "%s", strerror((int)-faults));
+	faults = open_and_check(v, &open_opt, opt, err, errlen);
+	(void)meta_close(v->meta);
+	volume_free(v);
 	return faults;
 }

@@ -9,13 +9,19 @@
 #define complain meta_complain
 
 /* Lock the volume and open its files, and no more: no block map, nothing is
- * written but, by SQLite, a -shm. */
+ * written but, by SQLite, a -shm. -EUCLEAN: its log is damaged, and what it
+ * would be found to be is an earlier state (src/wal.h). */
 int volume_open_files(const char *path, const struct volume_options *opt,
 		      struct volume **ret_volume, char *err, size_t errlen);
 
-/* The first half of that: its folder and its lock. */
+/* The first part of that: its folder and its lock. */
 int volume_open_locked(const char *path, const struct volume_options *opt,
 		       struct volume **ret_volume, char *err, size_t errlen);
+
+/* The last part: its files, whatever the log may be. On failure the caller
+ * closes what was opened. */
+int volume_open_rest(struct volume *v, const struct volume_options *opt,
+		     char *err, size_t errlen);
 
 /* A new meta.db that is to take the place of the damaged one. */
 #define VOLUME_REPAIRED "meta.db.repaired"

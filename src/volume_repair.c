@@ -32,6 +32,7 @@
 #include "redo.h"
 #include "sum.h"
 #include "volume_check.h"
+#include "wal.h"
 
 #define NEW "meta.db.new"
 #define REPAIRED VOLUME_REPAIRED
@@ -213,6 +214,28 @@ static int open_new(struct repair *r)
 static bool is_damage(int err)
 {
 	return err == -EUCLEAN || err == -EIO || err == -EINVAL;
+}
+
+/*
+ * A damaged log is cut off where it can be read no further, before anybody
+ * opens it. What the commits behind that overwrote is lost, as the check of
+ * what is there then finds.
+ */
+static int go_back(struct repair *r)
+{
+	char text[WAL_TEXT_MAX];
+	struct wal_report log;
+	int err = wal_inspect(r->v->dirfd, &log);
+
+	if (err || !log.damaged)
+		return err;
+	wal_describe(&log, text);
+	report(r, "%s; %s commit %llu", text,
+	       log.seen > log.commit ? "going back to"
+				     : "all are in meta.db, at",
+	       (unsigned long long)log.commit);
+	r->losing++;
+	return r->opt->preen ? -EUCLEAN : wal_cut(r->v->dirfd, &log);
 }
 
 static int open_meta(struct repair *r)
@@ -556,9 +579,13 @@ static int commit(struct repair *r)
 /* Mend it, and keep that if it is to be kept. Return: whether it was. */
 static int run(struct repair *r, bool *ret_kept)
 {
-	int err = open_meta(r);
+	int err = go_back(r);
 
 	*ret_kept = false;
+	if (err)
+		return complain(r->err, r->errlen, err, "meta.db-wal: %s",
+				strerror(-err));
+	err = open_meta(r);
 	if (err)
 		return err;
 	err = open_data(r);

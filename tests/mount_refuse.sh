@@ -222,6 +222,60 @@ t_data_byte()
 	volume_umount || :
 }
 
+# The log of a killed daemon, with one byte of an early frame changed: what is
+# behind it was acknowledged, and SQLite alone would go back without a word.
+t_log_byte()
+{
+	spoil
+	volume_mount -o commit=0
+	for i in 1 2 3 4 5 6; do
+		echo "$i" >"$MNT/f$i"
+		sync "$MNT/f$i"
+	done
+	daemon_kill
+	cp "$VOL/meta.db-wal" "$TMP/log"
+	at_least "$(stat -c %s "$TMP/log")" 20000 'the log'
+	for at in 5000 30; do
+		printf '\252' | dd of="$VOL/meta.db-wal" bs=1 seek=$at \
+			conv=notrunc status=none
+		refused 'meta.db-wal is damaged .* commits up to [0-9]+ at least'
+		refused 'meta.db-wal is damaged' -o ro
+		rc=0
+		"$FOLIOCTL" check "$VOL" >"$TMP/said" || rc=$?
+		is "$rc" 4 'exit status of the check'
+		grep -q 'meta.db-wal is damaged' "$TMP/said"
+		fails_with 'meta.db-wal is damaged' "$FOLIOCTL" backup "$VOL" \
+			"$TMP/copy"
+		[ $at = 30 ] || cp "$TMP/log" "$VOL/meta.db-wal"
+	done
+	"$FOLIOCTL" check --repair "$VOL" | grep 'going back to commit'
+	volume_mount
+	is "$(stat -c %s "$MNT/file")" 3000000 'what there was before'
+	volume_umount
+	volume_check
+}
+
+# On a medium that nobody can write to.
+t_log_byte_frozen()
+{
+	[ "$(id -u)" = 0 ] || skip 'only for root'
+	spoil
+	volume_mount -o commit=0
+	for i in 1 2 3 4 5 6; do
+		echo "$i" >"$MNT/f$i"
+		sync "$MNT/f$i"
+	done
+	daemon_kill
+	printf '\252' | dd of="$VOL/meta.db-wal" bs=1 seek=5000 \
+		conv=notrunc status=none
+	mount --bind "$VOL" "$VOL"
+	mount -o remount,bind,ro "$VOL"
+	rc=0
+	(refused 'meta.db-wal is damaged' -o ro) || rc=$?
+	umount "$VOL"
+	is "$rc" 0 'on the read-only medium'
+}
+
 t_busy()
 {
 	spoil
@@ -335,6 +389,8 @@ run 'a truncated meta.db' t_meta_truncated
 run 'a changed byte in meta.db' t_meta_byte
 run 'a newer format' t_newer
 run 'features that are not known' t_feature
+run 'a changed byte in the log of a killed daemon' t_log_byte
+run 'the same on a read-only medium' t_log_byte_frozen
 run 'no data' t_data_missing
 run 'an empty data' t_data_empty
 run 'a truncated data' t_data_truncated
