@@ -2,7 +2,8 @@
 /*
  * A local file as block device. O_DIRECT where the host allows it, so that no
  * third copy of the data sits in the host's page cache; else buffered, and
- * the copies are dropped after reads and flushes.
+ * the copies are dropped after reads and flushes, and now and then in between:
+ * a swap file is never flushed.
  */
 #include "config.h"
 
@@ -18,11 +19,16 @@
 
 /* iovecs of one system call; adjacent pages share one. */
 #define MAX_IOV 256
+/* Without O_DIRECT: after so many bytes that were written. */
+#define DROP_BYTES (8u << 20)
 
 struct bdev_file {
 	struct bdev bdev;
 	int fd;
-	bool direct; /* atomic; goes off when the host refuses */
+
+	/* atomic */
+	bool direct;   /* goes off when the host refuses */
+	u64 undropped; /* bytes written since the copies were dropped */
 };
 
 static struct bdev_file *file_of(struct bdev *b)
@@ -33,6 +39,19 @@ static struct bdev_file *file_of(struct bdev *b)
 static bool is_direct(const struct bdev_file *f)
 {
 	return __atomic_load_n(&f->direct, __ATOMIC_RELAXED);
+}
+
+/* The host is to have no pages that nobody has asked for. */
+static void no_readahead(int fd)
+{
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+}
+
+/* What is not on the disk yet stays, and begins to go there. */
+static void drop_copies(struct bdev_file *f)
+{
+	__atomic_store_n(&f->undropped, 0, __ATOMIC_RELAXED);
+	(void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 /* Describe bytes [done, nr * PAGE_SIZE) of pages[]. Return: iovecs used. */
@@ -66,6 +85,7 @@ static int stop_direct(struct bdev_file *f)
 
 	if (flags < 0 || fcntl(f->fd, F_SETFL, flags & ~O_DIRECT) < 0)
 		return -errno;
+	no_readahead(f->fd);
 	__atomic_store_n(&f->direct, false, __ATOMIC_RELAXED);
 	return 0;
 }
@@ -155,6 +175,9 @@ static int write_all(struct bdev_file *f, enum how how, u64 block, u32 nr,
 			return len ? (int)len : -EIO;
 		done += (size_t)len;
 	}
+	if (!is_direct(f) && __atomic_add_fetch(&f->undropped, total,
+						__ATOMIC_RELAXED) >= DROP_BYTES)
+		drop_copies(f);
 	return 0;
 }
 
@@ -182,7 +205,7 @@ static int file_flush(struct bdev *b)
 	if (fdatasync(f->fd) < 0)
 		return errno == EDQUOT ? -ENOSPC : -errno;
 	if (!is_direct(f))
-		(void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
+		drop_copies(f);
 	return 0;
 }
 
@@ -278,6 +301,8 @@ int bdev_file_use(int fd, struct bdev **ret_bdev)
 	f->bdev.ops = &file_operations;
 	f->fd = fd;
 	f->direct = flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0;
+	if (!f->direct)
+		no_readahead(fd);
 	*ret_bdev = &f->bdev;
 	return 0;
 }
@@ -305,6 +330,8 @@ int bdev_file_open(int dirfd, const char *name, int flags,
 		free(f);
 		return err;
 	}
+	if (!f->direct)
+		no_readahead(f->fd);
 	*ret_bdev = &f->bdev;
 	return 0;
 }

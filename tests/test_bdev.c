@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "bdev.h"
@@ -205,6 +208,203 @@ START_TEST(the_fault_device_fails_the_nth_call_of_a_kind)
 }
 END_TEST
 
+/* ---- what the host keeps ---- */
+
+enum refusal {
+	REFUSES_NOTHING,
+	REFUSES_OPEN,	  /* as some hosts do: EINVAL */
+	REFUSES_TRANSFER, /* others, or where 4096 bytes are no sector */
+};
+
+static enum refusal refusal;
+
+int __real_openat(int dirfd, const char *name, int flags, ...);
+int __wrap_openat(int dirfd, const char *name, int flags, ...);
+ssize_t __real_preadv(int fd, const struct iovec *iov, int n, off_t pos);
+ssize_t __wrap_preadv(int fd, const struct iovec *iov, int n, off_t pos);
+ssize_t __real_pwritev(int fd, const struct iovec *iov, int n, off_t pos);
+ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t pos);
+
+int __wrap_openat(int dirfd, const char *name, int flags, ...)
+{
+	mode_t mode;
+	va_list ap;
+
+	va_start(ap, flags);
+	mode = flags & O_CREAT ? va_arg(ap, mode_t) : 0;
+	va_end(ap);
+	if (refusal == REFUSES_OPEN && flags & O_DIRECT) {
+		errno = EINVAL;
+		return -1;
+	}
+	return __real_openat(dirfd, name, flags, mode);
+}
+
+static bool refuses_transfer(int fd)
+{
+	if (refusal != REFUSES_TRANSFER || !(fcntl(fd, F_GETFL) & O_DIRECT))
+		return false;
+	errno = EINVAL;
+	return true;
+}
+
+ssize_t __wrap_preadv(int fd, const struct iovec *iov, int n, off_t pos)
+{
+	return refuses_transfer(fd) ? -1 : __real_preadv(fd, iov, n, pos);
+}
+
+ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t pos)
+{
+	return refuses_transfer(fd) ? -1 : __real_pwritev(fd, iov, n, pos);
+}
+
+/* The descriptor of the file, as /proc shows it. */
+static int fd_of(const char *path)
+{
+	char want[1200], link[64], is[1200];
+	int found = -1;
+
+	ck_assert_ptr_nonnull(realpath(path, want));
+	for (int fd = 3; fd < 256; fd++) {
+		ssize_t n;
+
+		(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		n = readlink(link, is, sizeof(is) - 1);
+		if (n > 0 && (size_t)n == strlen(want) &&
+		    !memcmp(is, want, (size_t)n))
+			found = fd;
+	}
+	ck_assert_int_ge(found, 0);
+	return found;
+}
+
+static bool is_direct(const char *path)
+{
+	char name[64];
+	unsigned flags = 0;
+	char line[128];
+	FILE *f;
+
+	(void)snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd_of(path));
+	f = fopen(name, "r");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f))
+		(void)sscanf(line, "flags: %o", &flags);
+	(void)fclose(f);
+	return flags & O_DIRECT;
+}
+
+/* Pages of the file that the host has in its page cache. */
+static u32 resident(const char *path)
+{
+	static u8 in_core[65536];
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	struct stat st;
+	size_t nr;
+	void *map;
+	u32 n = 0;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	nr = (size_t)st.st_size / PAGE_SIZE;
+	ck_assert_uint_le(nr, sizeof(in_core));
+	map = mmap(NULL, nr * PAGE_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(map, MAP_FAILED);
+	ck_assert_int_eq(mincore(map, nr * PAGE_SIZE, in_core), 0);
+	for (size_t i = 0; i < nr; i++)
+		n += in_core[i] & 1;
+	(void)munmap(map, nr * PAGE_SIZE);
+	(void)close(fd);
+	return n;
+}
+
+/* On a host in memory what is there is resident, and that is all there is. */
+static bool host_drops(void)
+{
+	static const char probe[PAGE_SIZE];
+	int fd = open(tmpdir_path("probe"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	ck_assert_int_eq(write(fd, probe, PAGE_SIZE), PAGE_SIZE);
+	ck_assert_int_eq(fsync(fd), 0);
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	(void)close(fd);
+	return !resident(tmpdir_path("probe"));
+}
+
+static void write_all(struct bdev *b, u32 nr)
+{
+	void *pages[NR];
+
+	for (u32 i = 0; i < NR; i++)
+		pages[i] = mem + i * PAGE_SIZE;
+	for (u32 at = 0; at < nr; at += NR)
+		ck_assert_int_eq(
+			b->ops->write(b, at, min(nr - at, (u32)NR), pages), 0);
+}
+
+START_TEST(the_host_keeps_no_copy_of_the_data)
+{
+	const char *name = tmpdir_path("other");
+	void *pages[NR];
+	bool direct;
+	struct bdev *b;
+
+	for (u32 i = 0; i < NR; i++)
+		pages[i] = mem + i * PAGE_SIZE;
+	refusal = (enum refusal)_i;
+	ck_assert_int_eq(
+		bdev_file_open(AT_FDCWD, name, O_RDWR | O_CREAT | O_EXCL, &b),
+		0);
+	/* does this one know O_DIRECT at all? */
+	direct = is_direct(name);
+	if (refusal == REFUSES_OPEN)
+		ck_assert(!direct);
+	memset(mem, 'x', 2 * NR * PAGE_SIZE);
+	write_all(b, 2 * NR);
+	ck_assert_int_eq(b->ops->flush(b), 0);
+	ck_assert_int_eq(is_direct(name), refusal ? false : direct);
+	if (!host_drops())
+		goto out;
+	ck_assert_uint_eq(resident(name), 0);
+
+	/* here and there, and one behind the other */
+	for (u32 at = 0; at < 2 * NR; at += 97) {
+		memset(mem, 0, PAGE_SIZE);
+		ck_assert_int_eq(b->ops->read(b, at, 1, pages), 0);
+		ck_assert_int_eq(*(u8 *)pages[0], 'x');
+		ck_assert_uint_eq(resident(name), 0);
+	}
+	for (u32 at = 0; at < 2 * NR; at += 8) {
+		ck_assert_int_eq(b->ops->read(b, at, 8, pages), 0);
+		ck_assert_uint_eq(resident(name), 0);
+	}
+out:
+	b->ops->close(b);
+	refusal = REFUSES_NOTHING;
+}
+END_TEST
+
+/* A swap file is never flushed: what has come to the disk meanwhile goes. */
+START_TEST(nor_of_what_is_not_flushed)
+{
+	const char *name = tmpdir_path("other");
+	struct bdev *b;
+	int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	refusal = REFUSES_TRANSFER;
+	ck_assert_int_eq(bdev_file_use(dup(fd), &b), 0);
+	write_all(b, 8192);
+	ck_assert_int_eq(fsync(fd), 0);
+	write_all(b, 2400);
+	if (host_drops())
+		ck_assert_uint_le(resident(name), 2400);
+	b->ops->close(b);
+	(void)close(fd);
+	refusal = REFUSES_NOTHING;
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	TCase *tc;
@@ -219,5 +419,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_host_error_is_told);
 	tcase_add_test(tc, a_full_host_is_enospc);
 	tcase_add_test(tc, the_fault_device_fails_the_nth_call_of_a_kind);
+	tcase_add_loop_test(tc, the_host_keeps_no_copy_of_the_data,
+			    REFUSES_NOTHING, REFUSES_TRANSFER + 1);
+	tcase_add_test(tc, nor_of_what_is_not_flushed);
 	return s;
 }
