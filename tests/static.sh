@@ -259,6 +259,54 @@ if command -v groff >/dev/null; then
 	done
 fi
 
+# ---- meta.db
+
+# Whoever closes a descriptor of meta.db drops all locks that SQLite has on it in
+# that process. opens_db FILE...: "FILE FUNCTION" of each that opens it, or,
+# among those that know it by its path, a file of a path.
+opens_db()
+{
+	awk '
+	FNR == 1 { text = "" }
+	/^[a-z].*\(/ { name = $0; sub(/\(.*/, "", name); sub(/.*[ *]/, "", name) }
+	{ text = text $0 }
+	/[;{}]/ {
+		if (text ~ /(^|[^_[:alnum:]])(open|openat|open64|fopen|creat|create_empty|bdev_file_open)\(/ &&
+		    (text ~ /"meta\.db"/ || text ~ /meta\.db\/?%/ ||
+		     (FILENAME ~ /(meta[a-z_]*|vfs|salvage)\.c$/ && text ~ /path|name/))) {
+			n = split(FILENAME, part, "/")
+			print part[n], name
+		}
+		text = ""
+	}' "$@" | sort -u
+}
+
+# Before SQLite opens it, or of one that it does not have open in this process:
+# each says so where it stands.
+check_opens_db()
+{
+	cat >"$tmp/bad.c" <<'EOF'
+static int bad(int dirfd)
+{
+	int fd = openat(dirfd,
+			"meta.db", O_RDONLY);
+}
+EOF
+	opens_db "$tmp/bad.c" | grep -q '^bad.c bad$' || {
+		echo 'an open of meta.db is not noticed'
+		return 1
+	}
+	opens_db "$top_srcdir"/src/*.c >"$tmp/opens"
+	diff "$tmp/opens" - <<'EOF'
+meta_copy.c touch_file
+meta_schema.c check_file
+salvage.c start
+volume.c create_files
+wal.c commit_in_db
+EOF
+}
+check 'meta.db is opened by SQLite, and before it' check_opens_db
+
 # ---- the tree
 
 # In a release tarball there is no git to ask, though one may lie around it.
