@@ -11,10 +11,17 @@
 #define NUMBER(column) "typeof(" column ")<>'integer'"
 #define DIRS "(SELECT ino FROM inode WHERE mode&61440=16384)"
 #define SANE_TYPE "mode&61440 IN (4096,8192,16384,24576,32768,40960,49152)"
-#define PAGES_OF(ino)                                               \
-	"coalesce((SELECT max(e.pgoff+e.npages) FROM extent e "     \
-	"WHERE e.ino=" ino " AND e.flags<>1 AND e.pgoff+e.npages<=" \
-	"2251799813685248),0)"
+
+/*
+ * A file's size by what there is of it: up to the last byte of a page in a row,
+ * which is kept without zeros at its end, as that is where most short files
+ * end; else whole pages, for zeros at the end of a block may be content.
+ */
+#define SIZE_OF(ino)                                                     \
+	"coalesce((SELECT min(9223372036854771712,max(4096*e.pgoff+iif(" \
+	"e.flags=4,coalesce(length(e.data),0),4096*e.npages))) "         \
+	"FROM extent e WHERE e.ino=" ino                                 \
+	" AND e.flags<>1 AND e.pgoff+e.npages<=2251799813685248),0)"
 
 /* What an inode must have been, by what else speaks of it. */
 #define TYPE_OF(ino)                                                 \
@@ -242,10 +249,9 @@ const struct meta_rule meta_rules[] = {
 		      "dentry) THEN 0 WHEN a IN (SELECT ino FROM "
 		      "symlink) THEN (SELECT "
 		      "length(target) FROM symlink s WHERE s.ino=a) "
-		      "ELSE 4096*" PAGES_OF(
-			      "a") " END,r.mtime,r.mtime,r.ctime,r."
-				   "btime,0,0,0 "
-				   "FROM bad,inode r WHERE r.ino=1"},
+		      "ELSE " SIZE_OF("a") " END,r.mtime,r.mtime,r.ctime,r."
+					   "btime,0,0,0 "
+					   "FROM bad,inode r WHERE r.ino=1"},
 	{SUBJECT_INODE, RULE_LOSES, "inode", ": impossible mode",
 	 "SELECT ino FROM inode WHERE mode&~65535 OR NOT (" SANE_TYPE ")",
 	 "UPDATE inode SET mode=iif(" SANE_TYPE ",mode&65535," TYPE_OF(
@@ -253,7 +259,7 @@ const struct meta_rule meta_rules[] = {
 	{SUBJECT_INODE, RULE_LOSES, "inode", ": impossible mode or size",
 	 "SELECT ino FROM inode WHERE size<0 OR "
 	 "size>9223372036854771712",
-	 "UPDATE inode SET size=4096*" PAGES_OF(
+	 "UPDATE inode SET size=" SIZE_OF(
 		 "inode.ino") " WHERE ino IN (SELECT a FROM bad)"},
 	{SUBJECT_INODE, RULE_LOSES, "inode", ": impossible attributes",
 	 "SELECT ino FROM inode WHERE uid NOT BETWEEN 0 AND 4294967295 "

@@ -529,6 +529,62 @@ START_TEST(rows_that_do_not_fit_are_mended)
 }
 END_TEST
 
+static u64 size_of(const char *dir, const char *name)
+{
+	struct stat st;
+
+	test_stat(&t,
+		  test_lookup(&t,
+			      dir ? test_lookup(&t, FS_ROOT_INO, dir)
+				  : FS_ROOT_INO,
+			      name),
+		  &st);
+	return (u64)st.st_size;
+}
+
+/* Of a lost inode's size only what there is of the file speaks. A small commit
+ * is kept in rows, the files of a large one are not. */
+START_TEST(sizes_of_lost_inodes_are_guessed_from_content)
+{
+	struct volume_repair_result r;
+	int whole = 0;
+	u64 fh;
+
+	put_image();
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "short", &fh);
+	test_write(&t, fh, 0, "some text\n\0", 11);
+	test_write(&t, fh, 3 * PAGE_SIZE, "more text\n", 10);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	(void)test_create(&t, FS_ROOT_INO, "far", &fh);
+	test_write(&t, fh, 0, "x", 1);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+
+	/* the last page that a number of pages can name */
+	run_sql("DELETE FROM inode WHERE mode&61440=32768;"
+		"INSERT INTO extent SELECT max(ino),2251799813685247,1,0,8,"
+		"NULL,NULL FROM extent");
+	ck_assert_msg(repair(false, fopen("/dev/null", "w"), &r) == 0, "%s",
+		      msg);
+	expect_clean(stderr, "");
+	test_fs_open(&t);
+	ck_assert_uint_eq(size_of(NULL, "short"), 3 * PAGE_SIZE + 10);
+	ck_assert_uint_eq(size_of(NULL, "far"), 9223372036854771712u);
+	for (int i = 0; i < NR_FILES; i++) {
+		if (!files[i].size) /* nothing was left of it */
+			continue;
+		ck_assert_uint_eq(size_of(files[i].dir, files[i].name),
+				  bytes_to_pages(files[i].size) * PAGE_SIZE);
+		whole++;
+	}
+	ck_assert_int_gt(whole, 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+}
+END_TEST
+
 START_TEST(what_is_clean_is_left_alone)
 {
 	struct volume_repair_result r;
@@ -958,6 +1014,7 @@ Suite *test_suite(void)
 		tc,
 		after_damage_to_the_database_a_repair_leaves_a_clean_volume);
 	tcase_add_test(tc, rows_that_do_not_fit_are_mended);
+	tcase_add_test(tc, sizes_of_lost_inodes_are_guessed_from_content);
 	tcase_add_test(tc, what_is_clean_is_left_alone);
 	tcase_add_test(tc, at_boot_only_what_costs_nothing_is_mended);
 	tcase_add_test(tc, a_truncated_data_file_costs_what_was_behind_its_end);
