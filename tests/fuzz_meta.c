@@ -35,6 +35,9 @@ static struct image {
 	size_t len;
 } images[ARRAY_SIZE(names)];
 
+/* What a killed daemon leaves. */
+static struct image killed_db, killed_log;
+
 static char volume_path[1100], db_path[1200];
 
 /* ---- the volume that all begin with ---- */
@@ -119,6 +122,34 @@ static void read_image(struct image *image, const char *name)
 	(void)close(fd);
 }
 
+static void commit_attribute(struct meta *m, u32 i)
+{
+	static const u8 value[9000];
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "user.%u", i);
+	ck_assert_int_eq(meta_begin(m), 0);
+	ck_assert_int_eq(
+		meta_xattr_put(m, META_ROOT_INO, name, value, 1 + i * 1000), 0);
+	ck_assert_int_eq(meta_commit(m, 1000, true), 0);
+}
+
+/* Some commits, of one page and of more. */
+static void read_killed(void)
+{
+	struct volume_options opt = {0};
+	char err[256];
+	struct volume *v;
+
+	ck_assert_int_eq(volume_open(volume_path, &opt, &v, err, sizeof(err)),
+			 0);
+	for (u32 i = 0; i < 8; i++)
+		commit_attribute(v->meta, i);
+	read_image(&killed_db, "meta.db");
+	read_image(&killed_log, "meta.db-wal");
+	ck_assert_int_eq(volume_close(v), 0);
+}
+
 /* In memory, where syncs cost nothing, if there is such a place. */
 static void begin(void)
 {
@@ -138,10 +169,13 @@ static void begin(void)
 	add_orphan();
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		read_image(&images[i], names[i]);
+	read_killed();
 }
 
 static void end(void)
 {
+	free(killed_db.bytes);
+	free(killed_log.bytes);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		free(images[i].bytes);
 	tmpdir_remove();
@@ -214,6 +248,63 @@ static void change_other(struct fuzz_in *in)
 	else
 		(void)!ftruncate(fd, (off_t)pos);
 	(void)close(fd);
+}
+
+/* Source: SQLite's file format, 4.2; of what our machine writes. */
+static void sum_words(u32 s[2], const u8 *p, size_t len)
+{
+	for (size_t i = 0; i < len; i += 8) {
+		u32 w[2];
+
+		memcpy(w, p + i, sizeof(w));
+		s[0] += w[0] + s[1];
+		s[1] += w[1] + s[0];
+	}
+}
+
+static void store_sum(u8 *p, const u32 s[2])
+{
+	for (int i = 0; i < 8; i++)
+		p[i] = (u8)(s[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+/* As SQLite would have written it. */
+static void sum_log(u8 *log, size_t len)
+{
+	u32 s[2] = {0, 0};
+
+	sum_words(s, log, 24);
+	store_sum(log + 24, s);
+	for (size_t at = 32; at + 24 + VFS_PAGE_SIZE <= len;
+	     at += 24 + VFS_PAGE_SIZE) {
+		sum_words(s, log + at, 8);
+		sum_words(s, log + at + 24, VFS_PAGE_SIZE);
+		store_sum(log + at + 16, s);
+	}
+}
+
+/* In place of all other changes to the database. */
+static void change_log(struct fuzz_in *in)
+{
+	struct image log = killed_log;
+	u8 nr = fuzz_u8(in) % 4 + 1;
+	bool sum = fuzz_u8(in) & 1;
+
+	log.bytes = malloc(log.len);
+	ck_assert_ptr_nonnull(log.bytes);
+	memcpy(log.bytes, killed_log.bytes, log.len);
+	while (nr--) {
+		u64 pos = fuzz_le(in, 3) % log.len;
+
+		(void)fuzz_bytes(in, log.bytes + pos,
+				 min(log.len - (size_t)pos, (size_t)64));
+	}
+	if (sum)
+		sum_log(log.bytes, log.len);
+	log.len -= fuzz_le(in, 2);
+	write_image(&killed_db, "meta.db");
+	write_image(&log, "meta.db-wal");
+	free(log.bytes);
 }
 
 static const struct table {
@@ -333,7 +424,13 @@ static void change_rows(struct fuzz_in *in)
 static void apply(struct fuzz_in *in)
 {
 	for (int i = 0; i < CHANGES_MAX && in->len; i++) {
-		switch (fuzz_u8(in) % 8) {
+		u8 what = fuzz_u8(in);
+
+		if (what == 0xff) {
+			change_log(in);
+			continue;
+		}
+		switch (what % 8) {
 		case 0 ... 2:
 			change_page(in, true);
 			break;
@@ -563,7 +660,7 @@ static void one(const u8 *data, size_t len)
 
 static size_t seed(u32 n, u8 *buf)
 {
-	const u32 nr_pages = 24;
+	const u32 nr_pages = 24, nr_logs = 32;
 	size_t len = 0;
 
 	if (n < nr_pages) { /* a few bytes of each page, sums made good */
@@ -592,6 +689,20 @@ static size_t seed(u32 n, u8 *buf)
 		return len;
 	}
 	n -= (u32)ARRAY_SIZE(tables) * 4;
+	if (n < nr_logs) { /* a byte of a frame, or of the header */
+		u32 pos = n ? 32 + n * 2060 + n : 20;
+
+		buf[len++] = 0xff;
+		buf[len++] = 0;
+		buf[len++] = (u8)(n % 4 == 3);
+		buf[len++] = (u8)pos;
+		buf[len++] = (u8)(pos >> 8);
+		buf[len++] = (u8)(pos >> 16);
+		buf[len++] = 1;
+		buf[len++] = (u8)(n * 7 + 1);
+		return len;
+	}
+	n -= nr_logs;
 	if (n >= ARRAY_SIZE(names))
 		return 0;
 	buf[len++] = 4;
