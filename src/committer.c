@@ -258,15 +258,15 @@ static void count_commit(struct fs *fs, struct transaction *t, u64 begin_ns,
 			 u64 begin_bytes, int err)
 {
 	struct committer *c = &fs->committer;
-	u64 ms = (mono_ns() - begin_ns) / NSEC_PER_MSEC;
+	u64 ns = mono_ns() - begin_ns;
 	struct commit_stat st;
 
 	commit_stat(t->commit, &st);
 	add(err ? &c->errors : &c->commits, 1);
-	add(&c->total_ms, ms);
+	add(&c->total_ns, ns);
 	if (!err)
 		set(&c->last_ns, mono_ns());
-	set(&c->last_ms, ms);
+	set(&c->last_ms, ns / NSEC_PER_MSEC);
 	set(&c->last_pages, st.pages);
 	set(&c->last_bytes, bytes_written(fs) - begin_bytes);
 }

@@ -94,7 +94,7 @@ struct committer {
 	u64 damaged_pages; /* of the database, before the commit at hand */
 
 	/* counters, atomic */
-	u64 commits, errors, requests, total_ms, last_ms, last_pages,
+	u64 commits, errors, requests, total_ns, last_ms, last_pages,
 		last_bytes, last_ns, stop_max_us, checkpoints, inline_moved;
 };
 

@@ -580,7 +580,7 @@ static void stat_committer(struct committer *c, struct fs_stat *ret)
 
 	ret->commits = load(&c->commits);
 	ret->commit_errors = load(&c->errors);
-	ret->commit_ms = load(&c->total_ms);
+	ret->commit_ms = load(&c->total_ns) / NSEC_PER_MSEC;
 	ended = load(&c->last_ns);
 	ret->commit_last_age_ms =
 		ended ? (mono_ns() - ended) / NSEC_PER_MSEC : 0;

@@ -23,12 +23,17 @@
 static struct test_fs t;
 static u64 ino, fh;
 
-static u64 now_ms(void)
+static u64 now_ns(void)
 {
 	struct timespec ts;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * 1000 + (u64)ts.tv_nsec / NSEC_PER_MSEC;
+	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
+static u64 now_ms(void)
+{
+	return now_ns() / NSEC_PER_MSEC;
 }
 
 /* Time is what is measured here, so some has to pass. */
@@ -202,7 +207,29 @@ START_TEST(the_time_of_a_commit_is_all_that_it_took)
 	ck_assert_int_eq(end_fsync(thread, SQLITE_OK), 0);
 	st = told();
 	is_age(st.commit_last_ms, 20, begin);
-	ck_assert_uint_eq(st.commit_ms, total + st.commit_last_ms);
+	/* rounded down, both and their sum */
+	ck_assert_uint_ge(st.commit_ms, total + st.commit_last_ms);
+	ck_assert_uint_le(st.commit_ms, total + st.commit_last_ms + 1);
+}
+END_TEST
+
+/* Each of the commits is told rounded down, but they are not added so. */
+START_TEST(parts_of_a_millisecond_add_up)
+{
+	u64 total = told().commit_ms, rounded = 0;
+
+	for (u64 i = 0; i < 40; i++) {
+		u64 until = now_ns() + 300000;
+		pthread_t thread;
+
+		write_page(fh, 0);
+		thread = begin_fsync();
+		while (now_ns() < until)
+			;
+		ck_assert_int_eq(end_fsync(thread, SQLITE_OK), 0);
+		rounded += told().commit_last_ms;
+	}
+	ck_assert_uint_gt(told().commit_ms, total + rounded);
 }
 END_TEST
 
@@ -319,6 +346,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, what_is_being_committed_is_not_committed_yet);
 	tcase_add_test(tc, a_commit_that_fails_makes_nothing_younger);
 	tcase_add_test(tc, the_time_of_a_commit_is_all_that_it_took);
+	tcase_add_test(tc, parts_of_a_millisecond_add_up);
 	tcase_add_test(tc, the_last_commit_is_as_long_ago_as_it_is);
 	tcase_add_loop_test(
 		tc, pages_and_bytes_of_a_commit_are_those_that_were_written, 0,
