@@ -7,7 +7,7 @@
  * HOW: `atomic`, all files are; `late`, the kernel hands over writes when it
  * likes (cache=writeback).
  *
- * Four processes write below DIR, and append a line to LOG, which stands on
+ * Five processes write below DIR, and append a line to LOG, which stands on
  * another filesystem, after each fsync or msync that succeeded:
  *
  *  w  files changed by write(2) and truncate(2), in a sequence of operations
@@ -21,6 +21,10 @@
  *     among them, which come to the filesystem in an order of the kernel's own;
  *     as those of w do if they come late. Each byte must be as one of the
  *     operations from the last acknowledged to the next sync left it.
+ *  f  the same again with more: copies within the file, allocation, stores by
+ *     another process that shares the mapping, reads and read mappings, all of
+ *     it out of the kernel's cache, open and mapped anew. What is read must be
+ *     what was written so far; else a line B says what is wrong.
  *  m  a file changed through a shared mapping, a generation at a time. Every
  *     page must be of the acknowledged generation or a later one.
  *  n  names: a file is created, renamed, unlinked, each made durable by fsync
@@ -49,8 +53,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NR_PLAIN 6 /* w */
-#define NR_FILES 9 /* and x */
+#define NR_PLAIN 6  /* w */
+#define NR_MIXED 9  /* and x */
+#define NR_FILES 12 /* and f */
 #define FILE_MAX ((size_t)512 << 10)
 #define WRITE_MAX ((size_t)64 << 10)
 #define MAP_PAGES 256
@@ -60,7 +65,7 @@
 
 /* How far things are: acknowledged, or found. */
 struct state {
-	uint64_t file[NR_FILES]; /* operations on w<i>, then on x<i> */
+	uint64_t file[NR_FILES]; /* operations on w<i>, x<i>, f<i> */
 	uint64_t map;		 /* generation of m */
 	uint64_t name;		 /* step of the n<i>; see name_step() */
 };
@@ -124,7 +129,7 @@ static void gone(const char *what)
 	exit(0);
 }
 
-/* ---- w and x: changes in a known order */
+/* ---- w, x and f: changes in a known order */
 
 enum kind {
 	KIND_WRITE,
@@ -132,11 +137,20 @@ enum kind {
 	KIND_STORE, /* through the mapping, as far as the file reaches */
 	KIND_PUNCH,
 	KIND_ZERO,
+	/* f only, as the following */
+	KIND_ALLOCATE,
+	KIND_COPY,	   /* from @from, as far as the file reaches */
+	KIND_STORE_SHARED, /* by another process */
+	/* these change nothing */
+	KIND_READ,
+	KIND_READ_MAPPED,
+	KIND_FORGET, /* out of the kernel's cache */
+	KIND_REOPEN,
 };
 
 struct wop {
 	enum kind kind;
-	size_t pos, len;
+	size_t pos, len, from;
 	uint64_t pattern;
 };
 
@@ -149,10 +163,19 @@ static enum kind wop_kind(unsigned i, uint64_t r)
 {
 	static const enum kind mixed[] = {KIND_WRITE, KIND_STORE, KIND_STORE,
 					  KIND_PUNCH, KIND_ZERO};
+	static const enum kind any[] = {
+		KIND_WRITE,	  KIND_WRITE,  KIND_WRITE,
+		KIND_STORE,	  KIND_STORE,  KIND_STORE_SHARED,
+		KIND_PUNCH,	  KIND_ZERO,   KIND_ALLOCATE,
+		KIND_COPY,	  KIND_READ,   KIND_READ,
+		KIND_READ_MAPPED, KIND_FORGET, KIND_REOPEN,
+		KIND_READ_MAPPED};
 
 	if (r % 16 == 0)
 		return KIND_TRUNCATE;
-	return i < NR_PLAIN ? KIND_WRITE : mixed[(r >> 4) % 5];
+	if (i < NR_PLAIN)
+		return KIND_WRITE;
+	return i < NR_MIXED ? mixed[(r >> 4) % 5] : any[(r >> 4) % 16];
 }
 
 /* The @nr-th operation on file @i. */
@@ -163,6 +186,7 @@ static struct wop wop(unsigned i, uint64_t nr)
 		.kind = wop_kind(i, r),
 		.pos = (r >> 8) % (FILE_MAX - WRITE_MAX),
 		.len = 1 + (r >> 32) % WRITE_MAX,
+		.from = (r >> 16) % (FILE_MAX - WRITE_MAX),
 		.pattern = r,
 	};
 
@@ -191,6 +215,16 @@ static size_t stored_len(const struct wop *op, size_t size)
 	return op->len < most ? op->len : most;
 }
 
+/* Ranges that overlap are not copied. */
+static size_t copied_len(const struct wop *op, size_t size)
+{
+	size_t most = op->from < size ? size - op->from : 0;
+
+	if (op->from < op->pos + op->len && op->pos < op->from + op->len)
+		return 0;
+	return op->len < most ? op->len : most;
+}
+
 static void wop_model(const struct wop *op, struct content *c)
 {
 	size_t end = op->pos + op->len;
@@ -202,6 +236,7 @@ static void wop_model(const struct wop *op, struct content *c)
 		c->size = op->pos;
 		return;
 	case KIND_STORE:
+	case KIND_STORE_SHARED:
 		fill(c->at + op->pos, stored_len(op, c->size), op->pattern);
 		return;
 	case KIND_PUNCH:
@@ -213,6 +248,16 @@ static void wop_model(const struct wop *op, struct content *c)
 	case KIND_WRITE:
 		fill(c->at + op->pos, op->len, op->pattern);
 		break;
+	case KIND_COPY:
+		end = op->pos + copied_len(op, c->size);
+		if (end == op->pos)
+			return;
+		memcpy(c->at + op->pos, c->at + op->from, end - op->pos);
+		break;
+	case KIND_ALLOCATE:
+		break;
+	default:
+		return;
 	}
 	if (end > c->size)
 		c->size = end;
@@ -236,11 +281,14 @@ struct target {
 	int fd;
 	size_t size;
 	uint8_t *map;
+	struct content model; /* f: what it has to have now */
 };
 
 static void file_name(unsigned i, char *buf, size_t size)
 {
-	(void)snprintf(buf, size, "%c%u", i < NR_PLAIN ? 'w' : 'x', i);
+	char kind = i < NR_PLAIN ? 'w' : i < NR_MIXED ? 'x' : 'f';
+
+	(void)snprintf(buf, size, "%c%u", kind, i);
 }
 
 static void open_target(unsigned i, struct target *t)
@@ -259,7 +307,80 @@ static void open_target(unsigned i, struct target *t)
 		gone("mmap");
 }
 
-static bool change(struct target *t, const struct wop *op)
+/* By a process that has the mapping from this one. */
+static bool store_shared(struct target *t, const struct wop *op,
+			 const uint8_t *buf)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		memcpy(t->map + op->pos, buf, stored_len(op, t->size));
+		_exit(0);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
+static bool copy(struct target *t, const struct wop *op)
+{
+	off_t in = (off_t)op->from, out = (off_t)op->pos;
+	size_t len = copied_len(op, t->size);
+
+	if (!len)
+		return true;
+	while (len) {
+		ssize_t n = copy_file_range(t->fd, &in, t->fd, &out, len, 0);
+
+		if (n <= 0)
+			return false;
+		len -= (size_t)n;
+	}
+	if ((size_t)out > t->size)
+		t->size = (size_t)out;
+	return true;
+}
+
+/* What is there now? @got: of the range, as far as the file reaches. */
+static void compare(const struct target *t, const struct wop *op,
+		    const uint8_t *got, const char *how)
+{
+	size_t len = stored_len(op, t->model.size);
+
+	for (size_t i = 0; i < len; i++) {
+		if (got[i] == t->model.at[op->pos + i])
+			continue;
+		log_line("B %s: the byte at %zu is %02x and not %02x\n", how,
+			 op->pos + i, got[i], t->model.at[op->pos + i]);
+		exit(1);
+	}
+}
+
+static bool read_back(struct target *t, const struct wop *op)
+{
+	static uint8_t buf[WRITE_MAX];
+	ssize_t len = (ssize_t)stored_len(op, t->model.size);
+
+	if (pread(t->fd, buf, op->len, (off_t)op->pos) != len)
+		return false;
+	compare(t, op, buf, "read");
+	return true;
+}
+
+/* It is never closed, nor without a mapping, meanwhile: that would commit an
+ * atomic one. */
+static void reopen(struct target *t, unsigned i)
+{
+	struct target old = *t;
+
+	open_target(i, t);
+	if (t->size != old.size)
+		log_line("B it has %zu bytes and not %zu\n", t->size, old.size);
+	t->model = old.model;
+	(void)munmap(old.map, FILE_MAX);
+	(void)close(old.fd);
+}
+
+static bool change(unsigned i, struct target *t, const struct wop *op)
 {
 	static uint8_t buf[WRITE_MAX];
 	off_t pos = (off_t)op->pos, len = (off_t)op->len;
@@ -284,6 +405,23 @@ static bool change(struct target *t, const struct wop *op)
 	case KIND_ZERO:
 		done = !fallocate(t->fd, FALLOC_FL_ZERO_RANGE, pos, len);
 		break;
+	case KIND_ALLOCATE:
+		done = !fallocate(t->fd, 0, pos, len);
+		break;
+	case KIND_COPY:
+		return copy(t, op);
+	case KIND_STORE_SHARED:
+		return store_shared(t, op, buf);
+	case KIND_READ:
+		return read_back(t, op);
+	case KIND_READ_MAPPED:
+		compare(t, op, t->map + op->pos, "mapped");
+		return true;
+	case KIND_FORGET:
+		return !posix_fadvise(t->fd, 0, 0, POSIX_FADV_DONTNEED);
+	case KIND_REOPEN:
+		reopen(t, i);
+		return true;
 	}
 	if (op->pos + op->len > t->size)
 		t->size = op->pos + op->len;
@@ -303,15 +441,20 @@ static void run_files(struct state *st, unsigned first, unsigned nr_files)
 {
 	struct target t[NR_FILES];
 
-	for (unsigned i = first; i < first + nr_files; i++)
+	for (unsigned i = first; i < first + nr_files; i++) {
 		open_target(i, &t[i]);
+		if (i >= NR_MIXED)
+			model_after(i, st->file[i], &t[i].model);
+	}
 	for (uint64_t turn = 0;; turn++) {
 		unsigned i = first + (unsigned)(mix(50, turn) % nr_files);
 		uint64_t nr = ++st->file[i];
 		struct wop op = wop(i, nr);
 
-		if (!change(&t[i], &op))
+		if (!change(i, &t[i], &op))
 			gone("write");
+		if (i >= NR_MIXED)
+			wop_model(&op, &t[i].model);
 		if (!wop_is_synced(i, nr))
 			continue;
 		if (!make_durable(&t[i], nr))
@@ -327,7 +470,12 @@ static void run_plain(struct state *st)
 
 static void run_mixed(struct state *st)
 {
-	run_files(st, NR_PLAIN, NR_FILES - NR_PLAIN);
+	run_files(st, NR_PLAIN, NR_MIXED - NR_PLAIN);
+}
+
+static void run_any(struct state *st)
+{
+	run_files(st, NR_MIXED, NR_FILES - NR_MIXED);
 }
 
 /* The part of @op up to the end of the page where it begins; see above. */
@@ -738,10 +886,7 @@ static void write_state(const char *path, const struct state *st)
 static int run(const char *log, struct state *st)
 {
 	void (*const writers[])(struct state *) = {
-		run_plain,
-		run_mixed,
-		run_map,
-		run_names,
+		run_plain, run_mixed, run_any, run_map, run_names,
 	};
 
 	logfd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0644);
@@ -756,9 +901,16 @@ static int run(const char *log, struct state *st)
 			writers[i](st);
 	}
 	/* SIGBUS is how a mapping says that the filesystem is gone. */
-	while (wait(NULL) > 0 || errno == EINTR)
-		;
-	return 0;
+	for (;;) {
+		int status;
+
+		if (wait(&status) > 0) {
+			if (WIFSIGNALED(status))
+				log_line("E signal %d\n", WTERMSIG(status));
+		} else if (errno != EINTR) {
+			return 0;
+		}
+	}
 }
 
 static int verify(struct state *st)
