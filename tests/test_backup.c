@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,89 +15,17 @@
 #include <unistd.h>
 
 #include "backup.h"
-#include "fs_util.h"
+#include "backup_source.h"
 #include "tmpdir.h"
 #include "vfs.h"
 
-#define NR_FILES 4
-#define NR_PAGES 48 /* of a file, the last one is a small one */
-
-static struct test_fs t;
-static struct rng rng;
-static u64 inos[NR_FILES];
-/* What each page is to hold; 0: a hole. At the source, and in the copy. */
-static u64 model[NR_FILES][NR_PAGES], copied[NR_FILES][NR_PAGES];
-static u64 versions;
-
-/* ---- the source ---- */
-
-static void write_page(u64 fh, int file, u64 pgoff)
-{
-	u8 page[PAGE_SIZE];
-
-	model[file][pgoff] = ++versions;
-	test_pattern(page, PAGE_SIZE, pgoff * PAGE_SIZE, versions);
-	test_write(&t, fh, pgoff * PAGE_SIZE, page, PAGE_SIZE);
-}
-
-/* The first is all there, of the others some. The last has one page, which is
- * kept in its row. */
-static void make_source(void)
-{
-	for (int f = 0; f < NR_FILES; f++) {
-		char name[16];
-		u64 fh;
-
-		(void)snprintf(name, sizeof(name), "file%d", f);
-		inos[f] = test_create(&t, FS_ROOT_INO, name, &fh);
-		for (u64 i = 0; i < (f < NR_FILES - 1 ? NR_PAGES : 1); i++) {
-			if (!f || f == NR_FILES - 1 || rng_one_in(&rng, 2))
-				write_page(fh, f, i);
-		}
-		ck_assert_int_eq(test_fsync(&t, fh), 0);
-		ck_assert_int_eq(
-			fs_fallocate(t.fs, fh, 0, 100 * PAGE_SIZE, 65536), 0);
-		ck_assert_int_eq(fs_release(t.fs, fh), 0);
-	}
-}
-
-static void change_source(u64 changes)
-{
-	test_fs_open(&t);
-	for (u64 i = 0; i < changes; i++) {
-		int f = (int)rng_below(&rng, NR_FILES - 1);
-		u64 pgoff = rng_below(&rng, NR_PAGES);
-		u64 fh = test_open(&t, inos[f]);
-
-		if (rng_one_in(&rng, 8)) {
-			ck_assert_int_eq(
-				fs_fallocate(t.fs, fh,
-					     FALLOC_FL_PUNCH_HOLE |
-						     FALLOC_FL_KEEP_SIZE,
-					     pgoff * PAGE_SIZE, PAGE_SIZE),
-				0);
-			model[f][pgoff] = 0;
-		} else {
-			write_page(fh, f, pgoff);
-		}
-		if (rng_one_in(&rng, 4))
-			ck_assert_int_eq(test_fsync(&t, fh), 0);
-		ck_assert_int_eq(fs_release(t.fs, fh), 0);
-	}
-	ck_assert_int_eq(test_fs_close(&t), 0);
-}
+/* What is to be in the copy. */
+static struct source_state copied;
 
 static void setup(void)
 {
 	tmpdir_make();
-	rng_init(&rng, 0);
-	versions = 0;
-	memset(model, 0, sizeof(model));
-	test_fs_init(&t);
-	t.volume_size = 8u << 20;
-	test_fs_open(&t);
-	make_source();
-	ck_assert_int_eq(test_fs_close(&t), 0);
+	source_make(8u << 20);
 }
 
 /* ---- copies ---- */
@@ -151,7 +78,7 @@ static void must_backup(void)
 
 	ck_assert_msg(rc == 0, "%d %s", rc, err);
 	ck_assert_str_eq(err, "");
-	memcpy(copied, model, sizeof(copied));
+	copied = source.now;
 }
 
 static void fault_line(void *arg, const char *line)
@@ -182,29 +109,11 @@ static struct volume *open_copy(void)
 /* Each page is that of the state that was copied. */
 static void compare_copy(void)
 {
-	u8 *mem = aligned_alloc(PAGE_SIZE, NR_PAGES * PAGE_SIZE);
-	u8 want[PAGE_SIZE];
-	void *pages[NR_PAGES];
-	int errs[NR_PAGES];
-	struct volume *v = open_copy();
+	char path[1100], *wrong;
 
-	for (int i = 0; i < NR_PAGES; i++)
-		pages[i] = mem + i * PAGE_SIZE;
-	for (int f = 0; f < NR_FILES; f++) {
-		ck_assert_int_eq(
-			volume_read_pages(v, inos[f], 0, NR_PAGES, pages, errs),
-			0);
-		for (u64 i = 0; i < NR_PAGES; i++) {
-			memset(want, 0, PAGE_SIZE);
-			if (copied[f][i])
-				test_pattern(want, PAGE_SIZE, i * PAGE_SIZE,
-					     copied[f][i]);
-			expect_eq((u64)errs[i], 0);
-			expect(memcmp(pages[i], want, PAGE_SIZE) == 0);
-		}
-	}
-	free(mem);
-	ck_assert_int_eq(volume_close(v), 0);
+	(void)snprintf(path, sizeof(path), "%s", tmpdir_path("copy"));
+	wrong = source_compare(path, &copied);
+	ck_assert_msg(!wrong, "%s", wrong);
 	check_copy();
 }
 
@@ -235,7 +144,7 @@ static void copy_is_refused(void)
 START_TEST(a_copy_has_all_that_the_volume_has_and_checks_clean)
 {
 	must_backup();
-	ck_assert_uint_gt(res.copied, NR_PAGES);
+	ck_assert_uint_gt(res.copied, SOURCE_PAGES);
 	ck_assert_uint_eq(res.copied + res.kept, res.total);
 	ck_assert_uint_eq(res.moved + res.bad, 0);
 	compare_copy();
@@ -250,7 +159,7 @@ START_TEST(what_is_there_already_is_not_copied_again)
 	ck_assert_uint_eq(res.kept, res.total);
 	compare_copy();
 
-	change_source(3);
+	source_change(3);
 	must_backup();
 	ck_assert_uint_le(res.copied, 3);
 	compare_copy();
@@ -264,7 +173,7 @@ START_TEST(a_copy_follows_the_volume_from_state_to_state)
 
 	/* until a block was moved, too */
 	for (u64 i = 0; i < test_rounds(15) || (!moved && i < 500); i++) {
-		change_source(rng_range(&rng, 1, 60));
+		source_change(rng_range(&source.rng, 1, 60));
 		must_backup();
 		compare_copy();
 		moved += res.moved;
@@ -282,7 +191,7 @@ static void with_each_failure(unsigned mask, bool older)
 
 	if (older) {
 		must_backup();
-		change_source(40);
+		source_change(40);
 	}
 	fault.mask = mask;
 	do {
@@ -297,7 +206,7 @@ static void with_each_failure(unsigned mask, bool older)
 			copy_is_refused();
 	} while (n < 1000);
 	ck_assert_uint_gt(n, 1);
-	memcpy(copied, model, sizeof(copied));
+	copied = source.now;
 	compare_copy();
 }
 
@@ -332,7 +241,7 @@ START_TEST(a_database_that_fails_leaves_the_older_copy_or_none)
 
 	if (older) {
 		must_backup();
-		change_source(40);
+		source_change(40);
 	}
 	for (db_nth = 1; db_nth < 5000; db_nth += 1 + db_nth / 8) {
 		int rc;
@@ -346,14 +255,14 @@ START_TEST(a_database_that_fails_leaves_the_older_copy_or_none)
 			break;
 		}
 		if (!rc || copy_is_complete() == !older)
-			memcpy(copied, model, sizeof(copied));
+			copied = source.now;
 		if (copy_is_complete())
 			compare_copy();
 		else
 			copy_is_refused();
 	}
 	ck_assert_uint_gt(db_nth, 20);
-	memcpy(copied, model, sizeof(copied));
+	copied = source.now;
 	compare_copy();
 }
 END_TEST
@@ -448,7 +357,7 @@ START_TEST(a_copy_that_was_killed_goes_on_where_it_was)
 	}
 	ck_assert_int_eq(status, 0);
 	ck_assert_uint_gt(runs, 3);
-	memcpy(copied, model, sizeof(copied));
+	copied = source.now;
 	compare_copy();
 }
 END_TEST
@@ -469,7 +378,8 @@ static void damage_source(u64 pgoff)
 	ck_assert_int_eq(
 		volume_open(tmpdir_path("vol"), &opt, &v, err, sizeof(err)), 0);
 	ck_assert_int_eq(meta_reader_get(v->meta, &r), 0);
-	ck_assert_int_eq(meta_extent_get(r, inos[0], pgoff, &row, NULL), 0);
+	ck_assert_int_eq(meta_extent_get(r, source.inos[0], pgoff, &row, NULL),
+			 0);
 	meta_reader_put(r);
 	ck_assert_int_eq(volume_close(v), 0);
 
@@ -495,7 +405,7 @@ START_TEST(a_bad_block_is_named_and_the_copy_not_finished)
 	ck_assert_msg(strstr(err, "2 bad pages"), "%s", err);
 	(void)snprintf(want, sizeof(want),
 		       "/file0: inode %llu, pages 7-8: not what was written\n",
-		       (unsigned long long)inos[0]);
+		       (unsigned long long)source.inos[0]);
 	ck_assert_str_eq(reports, want);
 	copy_is_refused();
 }
@@ -524,7 +434,8 @@ START_TEST(a_damaged_volume_can_be_copied_and_the_copy_knows)
 	ck_assert_str_eq(err, "");
 	ck_assert_uint_eq(res.bad, 1);
 	v = open_copy();
-	ck_assert_int_eq(volume_read_pages(v, inos[0], 7, 2, pages, errs), 0);
+	ck_assert_int_eq(
+		volume_read_pages(v, source.inos[0], 7, 2, pages, errs), 0);
 	ck_assert_int_eq(errs[0], -EIO);
 	ck_assert_int_eq(errs[1], 0);
 	ck_assert_int_eq(volume_close(v), 0);
@@ -653,7 +564,7 @@ START_TEST(no_more_is_copied_in_a_second_than_was_allowed)
 	s = (double)(end.tv_sec - begin.tv_sec) +
 	    (double)(end.tv_nsec - begin.tv_nsec) / (double)NSEC_PER_SEC;
 	ck_assert_double_ge(s, (double)(res.copied * PAGE_SIZE) / (2 << 20));
-	memcpy(copied, model, sizeof(copied));
+	copied = source.now;
 	compare_copy();
 }
 END_TEST

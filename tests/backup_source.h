@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* A volume that is copied by tests: "vol" in the tmpdir, closed, and what each
+ * page of its files holds, so that a copy can be compared. */
+#ifndef FOLIO_BACKUP_SOURCE_H
+#define FOLIO_BACKUP_SOURCE_H
+
+#include "fs_util.h"
+
+#define SOURCE_FILES 4
+#define SOURCE_PAGES 48 /* of a file, the last one is a small one */
+
+/* Version of each page, for test_pattern(); 0: a hole. */
+struct source_state {
+	u64 page[SOURCE_FILES][SOURCE_PAGES];
+};
+
+struct backup_source {
+	struct rng rng;
+	u64 inos[SOURCE_FILES];
+	struct source_state now;
+	u64 versions;
+	struct test_fs t;
+};
+
+extern struct backup_source source;
+
+void source_make(u64 volume_size);
+/* Write and punch single pages. */
+void source_change(u64 changes);
+/* Is that what the volume at @path, which is opened to be read, has? Return:
+ * NULL, or what is not (to be freed). */
+char *source_compare(const char *path, const struct source_state *want);
+
+#endif
