@@ -19,6 +19,8 @@
  * complete one stays what it was until the rename: blocks that it uses are not
  * overwritten, and blocks whose number is taken so get another. One that was
  * mounted for writing since is no copy any more, and is refused.
+ * DEST/backup.tmp is durable before anything else is made: by that, a copy that
+ * a power cut has left unfinished is known for one.
  *
  * What is written is read back and verified, past the host's cache where it has
  * O_DIRECT.

@@ -208,6 +208,8 @@ static int open_folder(struct backup *b)
 		code = volume_check_empty(dirfd);
 	if (!code && mkdir(b->tmp, 0700) < 0 && errno != EEXIST)
 		code = -errno;
+	if (!code)
+		code = volume_sync_folders(dirfd);
 	(void)close(dirfd);
 	if (code == -ENOTEMPTY)
 		return fail(b, -EEXIST, "%s: the folder is not empty",

@@ -20,8 +20,18 @@ static void write_page(u64 fh, int file, u64 pgoff)
 	test_write(&source.t, fh, pgoff * PAGE_SIZE, page, PAGE_SIZE);
 }
 
-/* The first is all there, of the others some. The last has one page, which is
- * kept in its row. */
+/* Zeros are content, as long as nobody punches them; and are there already
+ * where a copy has nothing yet. */
+static void write_zeros(u64 fh, int file, u64 pgoff)
+{
+	static const u8 page[PAGE_SIZE];
+
+	source.now.page[file][pgoff] = 0;
+	test_write(&source.t, fh, pgoff * PAGE_SIZE, page, PAGE_SIZE);
+}
+
+/* The first is all there, of the others some, and zeros at the end of one. The
+ * last has one page, which is kept in its row. */
 static void make_files(void)
 {
 	struct test_fs *t = &source.t;
@@ -38,6 +48,8 @@ static void make_files(void)
 			    rng_one_in(&source.rng, 2))
 				write_page(fh, f, i);
 		}
+		if (f == SOURCE_FILES - 2)
+			write_zeros(fh, f, SOURCE_PAGES - 1);
 		ck_assert_int_eq(test_fsync(t, fh), 0);
 		ck_assert_int_eq(
 			fs_fallocate(t->fs, fh, 0, 100 * PAGE_SIZE, 65536), 0);
@@ -74,6 +86,8 @@ void source_change(u64 changes)
 					     pgoff * PAGE_SIZE, PAGE_SIZE),
 				0);
 			source.now.page[f][pgoff] = 0;
+		} else if (rng_one_in(&source.rng, 8)) {
+			write_zeros(fh, f, pgoff);
 		} else {
 			write_page(fh, f, pgoff);
 		}

@@ -58,6 +58,18 @@ extern const char *const power_file_names[POWER_FILES];
 void power_image_resize(struct image *im, u64 len);
 /* Let there be memory up to @end. */
 void power_image_fill(struct image *im, u64 end);
+/* A file into memory, if there is one, and back. */
+void power_image_read(struct image *im, int dirfd, const char *name);
+void power_image_write(const struct image *im, int dirfd, const char *name);
+
+/* Is there what was not synced? Of a whole write, or of one sector. */
+bool power_choose(enum power_choice choice, struct rng *rng);
+/* The choice for all of one file. */
+enum power_choice power_choice_of_file(enum power_choice choice,
+				       struct rng *rng);
+/* Do what is in @ev, or as much of it as is chosen. */
+void power_image_apply(struct image *im, const struct event *ev,
+		       enum power_choice choice, struct rng *rng);
 
 static inline void *must(void *memory)
 {

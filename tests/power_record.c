@@ -40,7 +40,7 @@ void power_image_resize(struct image *im, u64 len)
 	im->filled = min(im->filled, len);
 }
 
-static void image_read(struct image *im, int dirfd, const char *name)
+void power_image_read(struct image *im, int dirfd, const char *name)
 {
 	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
 	struct stat st;
@@ -268,7 +268,7 @@ int __wrap_freemap_save(int dirfd, const struct freemap_key *key,
 
 	if (err || !current)
 		return err;
-	image_read(&im, dirfd, power_file_names[POWER_MAP]);
+	power_image_read(&im, dirfd, power_file_names[POWER_MAP]);
 	add_change(current, EVENT_DELETE, POWER_MAP, 0);
 	add_write(current, POWER_MAP, im.bytes, 0, im.len);
 	free(im.bytes);
@@ -296,7 +296,7 @@ struct power_log *power_record_begin(const char *volume, enum power_lie lie)
 	log->lie = lie;
 	log->folder = st.st_ino;
 	for (int f = 0; f < POWER_FILES; f++) {
-		image_read(&log->base[f], dirfd, power_file_names[f]);
+		power_image_read(&log->base[f], dirfd, power_file_names[f]);
 		log->exists[f] = log->base[f].exists;
 	}
 	(void)close(dirfd);

@@ -25,7 +25,7 @@ const char *power_choice_name(enum power_choice choice)
 	return choice_names[choice];
 }
 
-static void image_write(const struct image *im, int dirfd, const char *name)
+void power_image_write(const struct image *im, int dirfd, const char *name)
 {
 	int fd;
 
@@ -67,8 +67,7 @@ static struct durable find_durable(const struct power_log *log, size_t point)
 	return d;
 }
 
-/* Is there what was not synced? Of a whole write, or of one sector. */
-static bool choose(enum power_choice choice, struct rng *rng)
+bool power_choose(enum power_choice choice, struct rng *rng)
 {
 	switch (choice) {
 	case POWER_NOTHING:
@@ -82,6 +81,17 @@ static bool choose(enum power_choice choice, struct rng *rng)
 	default:
 		return rng_one_in(rng, 2);
 	}
+}
+
+enum power_choice power_choice_of_file(enum power_choice choice,
+				       struct rng *rng)
+{
+	static const enum power_choice of_file[] = {
+		POWER_NOTHING, POWER_EVERYTHING, POWER_SECTORS};
+
+	return choice == POWER_BY_FILE
+		       ? of_file[rng_below(rng, ARRAY_SIZE(of_file))]
+		       : choice;
 }
 
 static bool by_sector(enum power_choice choice)
@@ -108,7 +118,7 @@ static void put_sectors(struct image *im, const struct event *ev,
 		end = min(end, im->filled);
 	for (u64 pos = ev->pos; pos < end; pos = next) {
 		next = min((pos / SECTOR + 1) * SECTOR, end);
-		if (choose(choice, rng))
+		if (power_choose(choice, rng))
 			put_bytes(im, pos,
 				  ev->bytes ? ev->bytes + (pos - ev->pos)
 					    : NULL,
@@ -116,8 +126,8 @@ static void put_sectors(struct image *im, const struct event *ev,
 	}
 }
 
-static void apply(struct image *im, const struct event *ev,
-		  enum power_choice choice, struct rng *rng)
+void power_image_apply(struct image *im, const struct event *ev,
+		       enum power_choice choice, struct rng *rng)
 {
 	if (ev->kind == EVENT_SYNC || ev->kind == EVENT_SYNC_RANGE)
 		return;
@@ -130,7 +140,7 @@ static void apply(struct image *im, const struct event *ev,
 		put_sectors(im, ev, choice, rng);
 		return;
 	}
-	if (!choose(choice, rng))
+	if (!power_choose(choice, rng))
 		return;
 	switch (ev->kind) {
 	case EVENT_WRITE:
@@ -211,14 +221,15 @@ static struct image image_at(const struct power_log *log, enum power_file file,
 			ev->kind == EVENT_DELETE ? d->names : d->content[file];
 
 		if (ev->file == file)
-			apply(&im, ev,
-			      i < durable || range_synced(log, i, point)
-				      ? POWER_EVERYTHING
-				      : choice,
-			      rng);
+			power_image_apply(
+				&im, ev,
+				i < durable || range_synced(log, i, point)
+					? POWER_EVERYTHING
+					: choice,
+				rng);
 	}
 	/* its content may be durable, and its name not */
-	if (made_at(log, file, point) > d->names && !choose(choice, rng))
+	if (made_at(log, file, point) > d->names && !power_choose(choice, rng))
 		im.exists = false;
 	return im;
 }
@@ -249,21 +260,17 @@ static void make_lock(int dirfd)
 void power_state(const struct power_log *log, size_t point,
 		 enum power_choice choice, struct rng *rng, const char *volume)
 {
-	static const enum power_choice of_file[] = {
-		POWER_NOTHING, POWER_EVERYTHING, POWER_SECTORS};
 	int dirfd = open(volume, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct durable d = find_durable(log, point);
 
 	expect(dirfd >= 0);
 	make_lock(dirfd);
 	for (enum power_file f = 0; f < POWER_FILES; f++) {
-		enum power_choice c = choice;
+		enum power_choice c = power_choice_of_file(choice, rng);
 		struct image im;
 
-		if (choice == POWER_BY_FILE)
-			c = of_file[rng_below(rng, ARRAY_SIZE(of_file))];
 		im = image_at(log, f, point, &d, c, rng);
-		image_write(&im, dirfd, power_file_names[f]);
+		power_image_write(&im, dirfd, power_file_names[f]);
 		if (f == POWER_MAP)
 			set_time(&im, dirfd);
 		free(im.bytes);
