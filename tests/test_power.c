@@ -5,12 +5,17 @@
  * a cut at any moment can leave (power_record.h) against what may be found
  * (power_model.h). Some of these states are mounted and worked with under a
  * recorder in turn: that is cut while it recovers, or a little later. So are
- * volumes that are being made, and what a killed daemon has left. Last, disks
- * and filesystems that lie, each of which is to be caught.
+ * volumes that are being made, and what a killed daemon has left. A recovery is
+ * cut, and the recovery from that too. Last, disks and filesystems that lie,
+ * each of which is to be caught.
  *
  * FOLIO_ROUNDS=n: n times as many sequences of two and three and random ones;
- * FOLIO_STATES=n: n more states of each than one for every sync. FOLIO_SHORT=1,
- * for sanitizers: a quarter of the sequences, and of the syncs of each.
+ * FOLIO_STATES=n: n more states of each than one for every sync.
+ * FOLIO_LEVELS=n: recoveries are cut n times in a row, and not twice;
+ * FOLIO_EXHAUSTIVE=1: each at every point and in every way, and not at some
+ * (CK_RUN_CASE=recovery leaves out the rest).
+ * FOLIO_SHORT=1, for sanitizers: a quarter of the sequences, and of the syncs
+ * of each.
  *
  * Source: Mohan et al., Finding Crash-Consistency Bugs with Bounded Black-Box
  * Crash Testing, OSDI 2018.
@@ -35,10 +40,12 @@
 #define OPS_MAX 120
 /* One state in so many is worked with and cut again. */
 #define AGAIN 32
+#define LEVELS_MAX 8
 
 static struct power_log *base;
 static char work[1100], cut[1100], again[1100], made[1100];
-static u64 nr_workloads, nr_states;
+static char level[LEVELS_MAX][1100]; /* recoveries that are cut */
+static u64 nr_workloads, nr_states, nr_recoveries;
 
 /* ---- lies of the filesystem itself ---- */
 
@@ -743,6 +750,142 @@ START_TEST(what_a_killed_daemon_left_is_whole_after_a_power_cut)
 }
 END_TEST
 
+/* ---- cuts during recovery ---- */
+
+static u32 levels_wanted(void)
+{
+	const char *s = getenv("FOLIO_LEVELS");
+	u32 nr = s ? (u32)strtoul(s, NULL, 10) : 2;
+
+	return min(max(nr, 1u), (u32)LEVELS_MAX);
+}
+
+static bool is_exhaustive(void)
+{
+	const char *s = getenv("FOLIO_EXHAUSTIVE");
+
+	return s && !strcmp(s, "1");
+}
+
+static char *cut_recovery(u32 levels, enum power_lie lie, struct rng *rng);
+
+/* One state; if there are @levels, what recovers from it is cut in turn. */
+static char *cut_at(struct power_model *m, struct power_log *log, size_t point,
+		    enum power_choice choice, u32 levels, enum power_lie lie,
+		    struct rng *rng)
+{
+	struct rng same = *rng;
+	char *fault;
+
+	nr_states++;
+	power_state(log, point, choice, rng, cut);
+	fault = power_model_check(m, cut, point);
+	if (!fault && levels) {
+		power_state(log, point, choice, &same, level[levels - 1]);
+		fault = cut_recovery(levels, lie, rng);
+	}
+	if (fault)
+		(void)printf("# cut at %zu of %zu with %s\n", point,
+			     power_record_now(log), power_choice_name(choice));
+	return fault;
+}
+
+/* In each way at each point, or now and then; mostly before it is mounted,
+ * which is at @mounted. */
+static char *cut_all(struct power_model *m, struct power_log *log,
+		     size_t mounted, u32 levels, enum power_lie lie,
+		     struct rng *rng)
+{
+	size_t end = power_record_now(log);
+	bool all = is_exhaustive();
+	u64 nr = all ? (end + 1) * POWER_CHOICES : 4;
+	char *fault = NULL;
+
+	for (u64 i = 0; !fault && i < nr; i++) {
+		enum power_choice choice = (enum power_choice)(
+			all ? i % POWER_CHOICES
+			    : rng_below(rng, POWER_CHOICES));
+		size_t point = i / POWER_CHOICES;
+
+		if (!all)
+			point = rng_range(rng, 0,
+					  rng_one_in(rng, 4) ? end : mounted);
+		if (!all && rng_one_in(rng, 2))
+			point = power_next_point(log, point);
+		fault = cut_at(m, log, point, choice, levels, lie, rng);
+	}
+	return fault;
+}
+
+/* What is in the folder for it comes up, and is closed. The disk lies at the
+ * last level. */
+static char *cut_recovery(u32 levels, enum power_lie lie, struct rng *rng)
+{
+	const char *folder = level[levels - 1];
+	struct power_log *log;
+	struct power_model *m;
+	size_t mounted;
+	char *fault;
+
+	nr_recoveries++;
+	recording = log =
+		power_record_begin(folder, levels == 1 ? lie : POWER_HONEST);
+	m = power_model_open(folder, log);
+	mounted = power_record_now(log);
+	power_model_close(m);
+	power_record_end(log);
+	fault = cut_all(m, log, mounted, levels - 1, lie, rng);
+	power_model_free(m);
+	power_record_done(log);
+	return fault;
+}
+
+static char *run_and_recover(const struct workload *w, enum power_lie lie,
+			     struct rng *rng)
+{
+	enum power_choice choice =
+		(enum power_choice)rng_below(rng, POWER_CHOICES);
+	struct power_log *log;
+	struct power_model *m;
+	size_t point;
+	char *fault;
+
+	nr_workloads++;
+	power_state(base, 0, POWER_EVERYTHING, rng, work);
+	recording = log = power_record_begin(work, POWER_HONEST);
+	m = power_model_open(work, log);
+	power_model_do(m, w->ops, w->nr);
+	power_model_close(m);
+	power_record_end(log);
+	point = rng_range(rng, 0, power_record_now(log));
+	if (rng_one_in(rng, 2))
+		point = power_next_point(log, point);
+	fault = cut_at(m, log, point, choice, levels_wanted(), lie, rng);
+	power_model_free(m);
+	power_record_done(log);
+	return fault;
+}
+
+START_TEST(a_recovery_that_is_cut_again_and_again_is_whole)
+{
+	u64 rounds = test_rounds(is_exhaustive() ? 1 : 24);
+	struct workload w;
+	struct rng rng;
+
+	rng_init(&rng, 3650);
+	for (u64 r = 0; r < rounds; r++) {
+		char *fault;
+
+		make_random(&w, &rng);
+		fault = run_and_recover(&w, POWER_HONEST, &rng);
+		if (!fault)
+			continue;
+		print_workload(&w);
+		ck_abort_msg("after a cut of its recovery: %s", fault);
+	}
+}
+END_TEST
+
 /* ---- a volume that is being made ---- */
 
 static void no_report(void *arg, const char *line)
@@ -955,6 +1098,23 @@ START_TEST(a_commit_in_several_transactions_is_found_out)
 }
 END_TEST
 
+/* It is only the last of the disks that lies. */
+START_TEST(a_database_that_is_not_synced_in_recovery_is_found_out)
+{
+	char *fault = NULL;
+	struct workload w;
+	struct rng rng;
+
+	rng_init(&rng, 4050);
+	for (u64 i = 0; !fault && i < 300; i++) {
+		make_random(&w, &rng);
+		fault = run_and_recover(&w, POWER_NO_DB_SYNC, &rng);
+	}
+	ck_assert_ptr_nonnull(fault);
+	free(fault);
+}
+END_TEST
+
 /* A commit frees blocks and is not synced; they are taken by the next. */
 START_TEST(a_mount_that_does_not_sync_what_a_kill_left_is_found_out)
 {
@@ -994,16 +1154,24 @@ static void begin(void)
 	make_folder(work, sizeof(work), "work");
 	make_folder(cut, sizeof(cut), "cut");
 	make_folder(again, sizeof(again), "again");
+	for (u32 i = 0; i < levels_wanted(); i++) {
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "level%u", i);
+		make_folder(level[i], sizeof(level[i]), name);
+	}
 	base = power_record_begin(power_model_prepare(), POWER_HONEST);
 	power_record_end(base);
 }
 
 static void end(void)
 {
-	(void)printf("# %llu workloads, %llu states, %llu commits with "
-		     "others beside them (%llu did not wait)\n",
+	(void)printf("# %llu workloads, %llu states, %llu recoveries that were "
+		     "cut, %llu commits with others beside them (%llu did not "
+		     "wait)\n",
 		     (unsigned long long)nr_workloads,
 		     (unsigned long long)nr_states,
+		     (unsigned long long)nr_recoveries,
 		     (unsigned long long)power_counts.stood,
 		     (unsigned long long)power_counts.hurried);
 	(void)fflush(stdout);
@@ -1049,5 +1217,13 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_commit_in_several_transactions_is_found_out);
 	tcase_add_test(
 		tc, a_mount_that_does_not_sync_what_a_kill_left_is_found_out);
+
+	tc = tcase_create("recovery");
+	suite_add_tcase(s, tc);
+	tcase_set_timeout(tc, is_exhaustive() ? 24 * 3600 : 600);
+	tcase_add_checked_fixture(tc, begin, end);
+	tcase_add_test(tc, a_recovery_that_is_cut_again_and_again_is_whole);
+	tcase_add_test(tc,
+		       a_database_that_is_not_synced_in_recovery_is_found_out);
 	return s;
 }
