@@ -6,6 +6,7 @@
  * a debug build taking one out of order aborts at once, with both names,
  * before it can deadlock. Outermost first:
  *
+ *   committer's turn                held for a whole commit
  *   rename mutex                    cross-directory renames
  *     inode rwsem                   parents before children, then by number
  *       address_space invalidate    shared: fill, write; exclusive: truncate
@@ -36,7 +37,8 @@
 #include "base.h"
 
 enum lock_rank {
-	LOCK_RENAME = 1,
+	LOCK_TURN = 1, /* committer.turn */
+	LOCK_RENAME,
 	LOCK_INODE,	 /* several at a time: see mutex_lock_nested() */
 	LOCK_INVALIDATE, /* address_space.invalidate_lock */
 	LOCK_COMMIT,	 /* address_space.commit_lock */

@@ -6,6 +6,7 @@
 
 #include "fs_internal.h"
 #include "inline.h"
+#include "small_commit.h"
 #include "transaction.h"
 
 /* After an error nothing is tried unasked for so long. */
@@ -38,7 +39,10 @@ void committer_request(struct committer *c, struct commit_req *req)
 	c->requests++;
 	list_add_tail(&req->node, &c->waiting);
 	mutex_unlock(&c->lock);
-	/* only now, or it would wake to wait for the lock */
+}
+
+void committer_wake(struct committer *c)
+{
 	waitq_wake_one(&c->wake);
 }
 
@@ -205,6 +209,7 @@ static void answer(struct commit_req *req, const struct outcome *o)
 
 static void answer_all(struct list_head *reqs, const struct outcome *o)
 {
+	lock_assert_none();
 	while (!list_empty(reqs)) {
 		struct commit_req *req =
 			list_first_entry(reqs, struct commit_req, node);
@@ -214,25 +219,22 @@ static void answer_all(struct list_head *reqs, const struct outcome *o)
 	}
 }
 
-/* The commit in flight has ended: tell all who wait for it. */
-static void committer_ended(struct committer *c, struct outcome *o)
+/* The commit in flight has ended. @reqs gets who is to be told. */
+static void committer_ended(struct committer *c, struct outcome *o,
+			    struct list_head *reqs)
 {
 	bool failed = o->err || o->names_err;
-	struct list_head reqs;
 
-	list_init(&reqs);
+	list_init(reqs);
 	mutex_lock(&c->lock);
 	o->epoch = c->inflight;
 	c->inflight = 0;
 	(void)__atomic_add_fetch(&c->ended_nr, 1, __ATOMIC_RELAXED);
 	c->last_err = o->err ? o->err : o->left_out;
 	c->retry_ns = failed ? mono_ns() + RETRY_NS : 0;
-	list_splice_tail(&c->riding, &reqs);
+	list_splice_tail(&c->riding, reqs);
 	waitq_wake_all(&c->ended);
 	mutex_unlock(&c->lock);
-
-	lock_assert_none();
-	answer_all(&reqs, o);
 }
 
 static void add(u64 *counter, u64 nr)
@@ -384,13 +386,76 @@ static struct outcome commit_once(struct fs *fs, enum commit_scope scope,
 		.err = err, .left_out = t.left_out, .names_err = t.names_err};
 }
 
+/* Context: turn held; it is given back before anybody is told. */
 static void run_commit(struct committer *c, enum commit_scope scope,
-		       bool last_try)
+		       bool last_try) __releases(&c->turn)
 {
 	struct outcome o = commit_once(c->fs, scope, last_try);
+	struct list_head reqs;
 
-	committer_ended(c, &o);
-	tidy(c->fs);
+	committer_ended(c, &o, &reqs);
+	mutex_unlock(&c->turn);
+	answer_all(&reqs, &o);
+}
+
+/* ---- in the thread of who asks ---- */
+
+/* Is the caller's request the only one, and is it for the thread? */
+static bool is_alone(struct committer *c)
+{
+	bool alone;
+
+	mutex_lock(&c->lock);
+	alone = !c->stop && !c->want && !list_empty(&c->waiting) &&
+		c->waiting.next->next == &c->waiting;
+	mutex_unlock(&c->lock);
+	return alone;
+}
+
+static bool has_records(struct fs *fs)
+{
+	bool any;
+
+	mutex_lock(&fs->ops.lock);
+	any = !list_empty(&fs->ops.open);
+	mutex_unlock(&fs->ops.lock);
+	return any;
+}
+
+/* What comes in between makes it a commit as any other, which takes this thread
+ * longer, and is as right. Context: turn held. */
+static bool will_be_small(struct committer *c, struct inode *inode)
+{
+	u64 pages = address_space_nr_dirty(&inode->mapping);
+
+	return pages <= SMALL_COMMIT_PAGES &&
+	       redo_has_room(c->fs->volume->redo, 1, (u32)pages) &&
+	       !has_records(c->fs) && !fs_readonly(c->fs) && is_alone(c);
+}
+
+static bool is_asked(struct committer *c)
+{
+	bool asked;
+
+	mutex_lock(&c->lock);
+	asked = !list_empty(&c->waiting) || c->want || c->stop;
+	mutex_unlock(&c->lock);
+	return asked;
+}
+
+bool committer_run_small(struct committer *c, struct inode *inode)
+{
+	if (!inode_is_reg(inode) || !mutex_trylock(&c->turn))
+		return false;
+	if (!will_be_small(c, inode)) {
+		mutex_unlock(&c->turn);
+		return false;
+	}
+	run_commit(c, COMMIT_ASKED, false);
+	/* who asked meanwhile may have found it taken */
+	if (is_asked(c))
+		committer_wake(c);
+	return true;
 }
 
 /* ---- the thread ---- */
@@ -497,7 +562,11 @@ static void *committer_main(void *arg)
 		enum commit_scope scope = wait_for_work(c);
 		bool stop = shall_stop(c);
 
+		mutex_lock(&c->turn);
 		run_commit(c, scope, tries == STOP_TRIES - 1);
+		mutex_lock(&c->turn);
+		tidy(c->fs);
+		mutex_unlock(&c->turn);
 		if (!stop)
 			continue;
 		if (nothing_pending(c->fs) || fs_readonly(c->fs))
@@ -511,6 +580,7 @@ void committer_init(struct committer *c, struct fs *fs, u32 secs)
 {
 	c->fs = fs;
 	c->secs = secs;
+	mutex_init(&c->turn, LOCK_TURN, "committer's turn");
 	mutex_init(&c->lock, LOCK_LEAF, "committer");
 	waitq_init(&c->wake);
 	waitq_init(&c->ended);
@@ -559,4 +629,5 @@ void committer_done(struct committer *c)
 	waitq_done(&c->wake);
 	waitq_done(&c->ended);
 	mutex_done(&c->lock);
+	mutex_done(&c->turn);
 }

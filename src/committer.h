@@ -3,7 +3,8 @@
  * The committer: one thread, which alone writes SQL.
  *
  * It waits for a request (fsync, sync), for the timer, or for the cache asking
- * for space, and then makes one commit of everything asked for so far:
+ * for space, and then makes one commit of everything asked for so far; whoever
+ * asks for a small one while it rests may do so in its place, with its turn:
  *
  *	prewrite   big files' DIRTY pages are written while writers go on
  *	cut        the stop, exclusive: records and files are frozen, the epoch
@@ -73,6 +74,10 @@ struct committer {
 	pthread_t thread;
 	bool started;
 
+	/* Who has it is the committer: the thread, or somebody who asked.
+	 * Outermost; others only try. */
+	struct mutex turn;
+
 	struct mutex lock; /* a leaf */
 	/* under lock */
 	struct waitq wake;	  /* the thread waits for work */
@@ -88,7 +93,7 @@ struct committer {
 	u64 retry_ns; /* after an error nothing by itself before this */
 	u32 secs;     /* timer; 0: none */
 
-	/* the thread's: inodes with many inline pages, a reference each */
+	/* under turn: inodes with many inline pages, a reference each */
 	struct list_head crowded;
 	bool names_held;   /* by the last commit */
 	u64 damaged_pages; /* of the database, before the commit at hand */
@@ -116,8 +121,17 @@ u64 committer_ended_nr(struct committer *c);
 /* Is one under way, or have more than @ended? */
 bool committer_is_busy(struct committer *c, u64 ended);
 
-/* Put @req to the next cut. Context: stop shared. */
+/* Put @req to the next cut. Context: stop shared; then committer_wake() or
+ * committer_run_small(), without. */
 void committer_request(struct committer *c, struct commit_req *req);
+void committer_wake(struct committer *c);
+/*
+ * Make the commit that was just asked for, of the content of @inode, in the
+ * caller's thread, if it is small and nobody else is the committer: that saves
+ * a change of threads there and back. Return: false: nothing was done; wake it.
+ * Context: no locks held; sleeps for the device, as a read does.
+ */
+bool committer_run_small(struct committer *c, struct inode *inode);
 /* Put it to the commit in flight. Return: false when none is. */
 bool committer_ride(struct committer *c, struct commit_req *req);
 

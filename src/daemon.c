@@ -130,6 +130,7 @@ static void fill_fs_options(const struct options *opt, struct fs_options *fso)
 		.cache_max = max(opt->cache_size, ram_bytes()),
 		.commit_secs = (u32)opt->commit,
 		.atomic = opt->atomic,
+		.commit_inline = true,
 		.writeback = opt->cache == CACHE_MODE_WRITEBACK,
 		.readonly = opt->ro,
 		.log = log_line,

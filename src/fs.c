@@ -349,9 +349,11 @@ static void include(struct inode *inode)
 /*
  * Put @req where it belongs. A commit that ends between the look and the ride
  * may have failed, and left what it had for the next: look again.
- * Return: false when there is nothing to wait for.
+ * Return: NEED_NOTHING: there is nothing to wait for; NEED_COMMIT: one is still
+ * to be made.
  */
-static bool enqueue(struct fs *fs, struct inode *inode, struct commit_req *req)
+static enum need enqueue(struct fs *fs, struct inode *inode,
+			 struct commit_req *req)
 {
 	struct committer *c = &fs->committer;
 	enum need need;
@@ -370,7 +372,7 @@ static bool enqueue(struct fs *fs, struct inode *inode, struct commit_req *req)
 		committer_request(c, req);
 	}
 	up_read(&fs->stop);
-	return need != NEED_NOTHING;
+	return need;
 }
 
 static int file_error(struct handle *h)
@@ -380,12 +382,22 @@ static int file_error(struct handle *h)
 	return file_check_and_advance_wb_err(&h->file);
 }
 
+/* Somebody has asked for one, for the content of @inode or all there is. */
+static void start_commit(struct fs *fs, struct inode *inode)
+{
+	struct committer *c = &fs->committer;
+
+	if (!fs->opt.commit_inline || !inode || !committer_run_small(c, inode))
+		committer_wake(c);
+}
+
 /* @h's reference is taken over. @inode NULL: all there is in @scope. */
 static void commit_for(struct fs *fs, enum commit_scope scope,
 		       struct inode *inode, struct handle *h,
 		       struct fs_done *done)
 {
 	struct commit_req *req = calloc(1, sizeof(*req));
+	enum need need;
 	int err = -ENOMEM;
 
 	if (!req)
@@ -394,7 +406,14 @@ static void commit_for(struct fs *fs, enum commit_scope scope,
 	req->done = done;
 	req->handle = h;
 	req->scope = scope;
-	if (enqueue(fs, inode, req))
+	if (inode)
+		inode_get(inode); /* the request may end at any moment */
+	need = enqueue(fs, inode, req);
+	if (need == NEED_COMMIT)
+		start_commit(fs, inode);
+	if (inode)
+		inode_put(inode);
+	if (need != NEED_NOTHING)
 		return;
 	free(req);
 	err = file_error(h);
@@ -489,8 +508,10 @@ void fs_commit_files(struct fs *fs, const u64 *inos, u32 nr,
 	req->done = done;
 	req->scope = COMMIT_ASKED;
 	err = get_group(fs, inos, nr, req);
-	if (!err && enqueue_group(fs, req))
+	if (!err && enqueue_group(fs, req)) {
+		committer_wake(&fs->committer);
 		return;
+	}
 	commit_req_free(req);
 	if (!err && fs_readonly(fs) && !fs->opt.readonly)
 		err = -EROFS;

@@ -44,8 +44,11 @@ struct fs_options {
 	u32 commit_secs; /* 0: no timer */
 	bool writeback;	 /* cache=writeback: the kernel owns size and times */
 	bool readonly;
-	bool patient;	/* see -ERESTART below */
-	bool atomic;	/* all files are, whatever their attribute says */
+	bool patient; /* see -ERESTART below */
+	bool atomic;  /* all files are, whatever their attribute says */
+	/* fs_fsync() may make a small commit itself, and answer before it
+	 * returns */
+	bool commit_inline;
 	unsigned atime; /* FS_ATIME_*, see fs_set_atime() */
 	/* taken over as the volume is; NULL: slots are in the volume */
 	struct swap_file *swap;

@@ -73,6 +73,7 @@ void test_fs_open(struct test_fs *t)
 		.writeback = t->writeback,
 		.patient = !t->impatient,
 		.atomic = t->atomic,
+		.commit_inline = t->commit_inline,
 		.log = log_line,
 		.log_arg = t,
 	};

@@ -12,13 +12,14 @@ struct test_fs {
 	struct bdev *fault; /* wraps the data file */
 	const char *swap;   /* a swap file in the tmpdir, NULL: none */
 	struct bdev *swap_fault;
-	u64 cache_size;	    /* bytes */
-	u64 volume_size;    /* bytes, for creation; 0: unbounded */
+	u64 cache_size;	 /* bytes */
+	u64 volume_size; /* bytes, for creation; 0: unbounded */
 	u32 commit_secs;
 	bool writeback;
 	bool impatient; /* as under FUSE: -ERESTART */
 	bool atomic;
-	bool loud; /* log lines to stderr */
+	bool commit_inline; /* as the daemon has it */
+	bool loud;	    /* log lines to stderr */
 };
 
 extern const struct fs_cred test_cred; /* uid 1000, gid 1000 */

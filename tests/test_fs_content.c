@@ -274,6 +274,7 @@ static void start(u64 stream, u64 cache_size)
 	tmpdir_make();
 	rng_init(&rng, stream);
 	test_fs_init(&t);
+	t.commit_inline = true;
 	t.cache_size = cache_size;
 	test_fs_open(&t);
 	open_all();

@@ -204,6 +204,7 @@ static void child_main(u64 stream, u64 cache_size)
 
 	rng_init(&c->rng, stream);
 	test_fs_init(&c->t);
+	c->t.commit_inline = true;
 	c->t.cache_size = cache_size;
 	test_fs_open(&c->t);
 	if (!note->steps)

@@ -354,6 +354,7 @@ START_TEST(threads_do_not_disturb_each_other)
 {
 	tmpdir_make();
 	test_fs_init(&t);
+	t.commit_inline = true;
 	t.commit_secs = 1;
 	test_fs_open(&t);
 	rounds = test_rounds(700);

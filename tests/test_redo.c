@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -418,10 +419,16 @@ START_TEST(what_is_not_small_is_a_transaction)
 }
 END_TEST
 
+/* The committer's thread makes them, or who asks. */
 START_TEST(a_log_goes_on_in_another_place_for_ever)
 {
-	u64 ino, fh = make_file("f", 40, &ino);
-	u64 first = records();
+	u64 ino, fh, first;
+
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	t.commit_inline = _i;
+	test_fs_open(&t);
+	fh = make_file("f", 40, &ino);
+	first = records();
 
 	for (u64 i = 0; i < 2000; i++) {
 		put(fh, i * 7 % 40, 2 + i);
@@ -437,6 +444,44 @@ START_TEST(a_log_goes_on_in_another_place_for_ever)
 	fh = test_open(&t, ino);
 	for (u64 i = 1960; i < 2000; i++)
 		is_there(fh, i * 7 % 40, 2 + i);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+static int answered = 1;
+
+static void answer(struct fs_done *done, int err)
+{
+	(void)done;
+	__atomic_store_n(&answered, err, __ATOMIC_RELEASE);
+}
+
+/* Whoever asks for a small commit makes it, and has the answer at once; the
+ * thread is for all else. */
+START_TEST(who_asks_makes_it_and_need_not_wait)
+{
+	struct fs_done done = {.fn = answer};
+	bool at_once = false;
+	u64 before, ino, fh;
+
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	t.commit_inline = true;
+	test_fs_open(&t);
+	fh = make_file("f", 8, &ino);
+	before = records();
+	/* the thread may still be at what it does after a commit */
+	for (int i = 0; i < 1000; i++) {
+		__atomic_store_n(&answered, 1, __ATOMIC_RELEASE);
+		put(fh, 3, 2 + (u64)i);
+		fs_fsync(t.fs, fh, false, &done);
+		at_once = !__atomic_load_n(&answered, __ATOMIC_ACQUIRE);
+		if (at_once)
+			break;
+		while (__atomic_load_n(&answered, __ATOMIC_ACQUIRE) == 1)
+			(void)sched_yield();
+	}
+	ck_assert(at_once);
+	ck_assert_uint_gt(records(), before);
 	ck_assert_int_eq(fs_release(t.fs, fh), 0);
 }
 END_TEST
@@ -792,7 +837,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, small_commits_are_there_after_a_kill);
 	tcase_add_test(tc, what_the_log_has_is_seen_by_all);
 	tcase_add_test(tc, what_is_not_small_is_a_transaction);
-	tcase_add_test(tc, a_log_goes_on_in_another_place_for_ever);
+	tcase_add_loop_test(tc, a_log_goes_on_in_another_place_for_ever, 0, 2);
+	tcase_add_test(tc, who_asks_makes_it_and_need_not_wait);
 	tcase_add_test(tc, what_is_appended_does_not_stay_scattered);
 	tcase_add_test(tc, a_log_that_fails_is_replaced);
 	tcase_add_test(tc, a_clean_end_leaves_no_log);
