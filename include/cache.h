@@ -219,7 +219,7 @@ u64 cache_drop(struct cache *cache, struct address_space *as);
 	X(dirty_bytes, "bytes", 0, 0, UINT64_MAX)                         \
 	X(dirty_expire_centisecs, "1/100 s", 3000, 0, 8640000)            \
 	X(swappiness, "0-200", 60, 0, 200)                                \
-	X(readahead_kb, "KiB", 1024, 0, 65536)                            \
+	X(readahead_kb, "KiB", 2048, 0, 65536)                            \
 	X(swap_size, "bytes", UINT64_MAX, 0, UINT64_MAX)
 
 enum cache_knob {

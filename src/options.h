@@ -75,7 +75,7 @@ enum option_kind {
 	  "age at which a dirty page is written out (30)")                  \
 	X(swappiness, NUMBER, 0, 200,                                       \
 	  "readiness to spill changed pages rather than drop others (60)")  \
-	X(readahead, SIZE, 0, 64 << 20, "most that is read ahead (1M)")     \
+	X(readahead, SIZE, 0, 64 << 20, "most that is read ahead (2M)")     \
 	X(parse_maps, FLAG, 0, 1,                                           \
 	  "find mappings by reading /proc/PID/maps, not by PROCMAP_QUERY")  \
 	X(ro, FLAG, 0, 1, "read-only")                                      \
