@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dbformat.h"
 #include "meta_int.h"
 
 /* "foli": what file(1) shows, and what tells our files from others. */
@@ -393,11 +394,6 @@ int meta_create(const char *folder, const struct meta_super *super)
 }
 
 /* ---- opening ---- */
-
-static u32 load_be32(const u8 *p)
-{
-	return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
-}
 
 static int check_header(const u8 *h, char *err, size_t errlen)
 {

@@ -11,11 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "dbformat.h"
 #include "vfs.h"
 
 #define USABLE (VFS_PAGE_SIZE - VFS_RESERVED)
-#define WAL_HEADER 32
-#define FRAME_HEADER 24
 #define DEPTH_MAX 24
 /* The longest row there can be: an attribute of 64 KiB. */
 #define PAYLOAD_MAX (1u << 20)
@@ -69,48 +68,16 @@ struct bounds {
 
 static const struct bounds everything = {0, 0, INT64_MAX, PGOFF_MAX};
 
-static u32 be16(const u8 *p)
-{
-	return (u32)p[0] << 8 | p[1];
-}
-
-static u32 be32(const u8 *p)
-{
-	return be16(p) << 16 | be16(p + 2);
-}
-
 /* ---- the WAL ---- */
-
-struct wal_sum {
-	u32 s1, s2;
-	bool big_endian;
-};
-
-static u32 wal_word(const struct wal_sum *sum, const u8 *p)
-{
-	return sum->big_endian ? be32(p)
-			       : (u32)p[3] << 24 | (u32)p[2] << 16 |
-					 (u32)p[1] << 8 | p[0];
-}
-
-static void wal_add(struct wal_sum *sum, const u8 *p, size_t len)
-{
-	for (size_t i = 0; i < len; i += 8) {
-		sum->s1 += wal_word(sum, p + i) + sum->s2;
-		sum->s2 += wal_word(sum, p + i + 4) + sum->s1;
-	}
-}
 
 /* Is it a WAL of ours whose header is right? */
 static bool wal_begin(const u8 h[WAL_HEADER], struct wal_sum *sum)
 {
-	u32 magic = be32(h);
-
-	if ((magic & ~1u) != 0x377f0682 || be32(h + 8) != VFS_PAGE_SIZE)
+	if ((load_be32(h) & ~1u) != WAL_MAGIC ||
+	    load_be32(h + 8) != VFS_PAGE_SIZE)
 		return false;
-	*sum = (struct wal_sum){.big_endian = magic & 1};
-	wal_add(sum, h, 24);
-	return sum->s1 == be32(h + 24) && sum->s2 == be32(h + 28);
+	*sum = wal_sum_add((struct wal_sum){0, 0}, h, 24, load_be32(h) & 1);
+	return wal_sum_is(*sum, wal_sum_load(h + 24));
 }
 
 static int grow_pages(struct salvager *s, u32 nr)
@@ -174,19 +141,20 @@ static int txn_commit(struct salvager *s, struct wal_txn *t, u32 nr_pages)
 static int wal_frame(struct salvager *s, const u8 h[WAL_HEADER],
 		     struct wal_sum *sum, u64 pos, u8 *buf)
 {
-	if (pread(s->walfd, buf, FRAME_HEADER + VFS_PAGE_SIZE, (off_t)pos) !=
-	    FRAME_HEADER + VFS_PAGE_SIZE)
+	if (pread(s->walfd, buf, WAL_FRAME_HEADER + VFS_PAGE_SIZE,
+		  (off_t)pos) != WAL_FRAME_HEADER + VFS_PAGE_SIZE)
 		return 0;
 	if (memcmp(buf + 8, h + 16, 8) != 0)
 		return 0;
-	wal_add(sum, buf, 8);
-	wal_add(sum, buf + FRAME_HEADER, VFS_PAGE_SIZE);
-	return sum->s1 == be32(buf + 16) && sum->s2 == be32(buf + 20);
+	*sum = wal_sum_add(*sum, buf, 8, load_be32(h) & 1);
+	*sum = wal_sum_add(*sum, buf + WAL_FRAME_HEADER, VFS_PAGE_SIZE,
+			   load_be32(h) & 1);
+	return wal_sum_is(*sum, wal_sum_load(buf + 16));
 }
 
 static int read_wal(struct salvager *s)
 {
-	u8 buf[FRAME_HEADER + VFS_PAGE_SIZE];
+	u8 buf[WAL_FRAME_HEADER + VFS_PAGE_SIZE];
 	u8 h[WAL_HEADER];
 	struct wal_txn txn = {0};
 	struct wal_sum sum;
@@ -197,13 +165,13 @@ static int read_wal(struct salvager *s)
 	    !wal_begin(h, &sum))
 		return 0;
 	for (; !err && wal_frame(s, h, &sum, pos, buf); pos += sizeof(buf)) {
-		err = txn_add(&txn, be32(buf), pos + FRAME_HEADER);
+		err = txn_add(&txn, load_be32(buf), pos + WAL_FRAME_HEADER);
 		/* A commit frame says how large the database is then; no
 		 * more than one page of it was added by each frame. */
-		if (!err && be32(buf + 4))
+		if (!err && load_be32(buf + 4))
 			err = txn_commit(
 				s, &txn,
-				min(be32(buf + 4),
+				min(load_be32(buf + 4),
 				    s->nr_pages + (u32)(pos / 4096) + 1));
 	}
 	free(txn.pgno);
@@ -251,25 +219,6 @@ static bool meet(struct salvager *s, u32 pgno)
 
 /* ---- records ---- */
 
-/* Return: bytes used, 0: behind @end. */
-static size_t get_varint(const u8 *p, const u8 *end, u64 *ret)
-{
-	u64 v = 0;
-
-	for (size_t i = 0; i < 9 && p + i < end; i++) {
-		if (i == 8) {
-			*ret = v << 8 | p[i];
-			return 9;
-		}
-		v = v << 7 | (p[i] & 0x7f);
-		if (!(p[i] & 0x80)) {
-			*ret = v;
-			return i + 1;
-		}
-	}
-	return 0;
-}
-
 static s64 get_integer(const u8 *p, size_t len)
 {
 	u64 v = len && p[0] & 0x80 ? UINT64_MAX : 0;
@@ -314,7 +263,7 @@ static int get_record(const u8 *p, size_t len, struct salvage_value *col,
 	const u8 *end = p + len;
 	const u8 *types_end;
 	u64 header;
-	size_t n = get_varint(p, end, &header);
+	size_t n = load_varint(p, end, &header);
 	const u8 *body;
 	int nr = 0;
 
@@ -324,7 +273,7 @@ static int get_record(const u8 *p, size_t len, struct salvage_value *col,
 	for (p += n; p < types_end; p += n) {
 		u64 type;
 
-		n = get_varint(p, types_end, &type);
+		n = load_varint(p, types_end, &type);
 		if (!n || nr == max || !get_value(type, &body, end, &col[nr]))
 			return 0;
 		nr++;
@@ -367,7 +316,7 @@ static void read_overflow(struct salvager *s, struct cell *c, u32 pgno)
 		}
 		memcpy(s->payload + c->have, page + 4, n);
 		c->have += n;
-		pgno = be32(page);
+		pgno = load_be32(page);
 	}
 }
 
@@ -386,7 +335,7 @@ static bool get_payload(struct salvager *s, struct cell *c, const u8 *p,
 	c->len = len;
 	c->have = local;
 	if (local < len)
-		read_overflow(s, c, be32(p + local));
+		read_overflow(s, c, load_be32(p + local));
 	return true;
 }
 
@@ -402,23 +351,23 @@ static bool get_cell(struct salvager *s, const u8 *page, size_t header,
 	size_t n;
 
 	memset(c, 0, sizeof(*c));
-	if (slot + 2 > end || be16(slot) >= USABLE)
+	if (slot + 2 > end || load_be16(slot) >= USABLE)
 		return false;
-	p = page + be16(slot);
+	p = page + load_be16(slot);
 	if (interior) {
 		if (p + 4 > end)
 			return false;
-		c->child = be32(p);
+		c->child = load_be32(p);
 		p += 4;
 	}
 	if (type != TABLE_INTERIOR) {
-		n = get_varint(p, end, &len);
+		n = load_varint(p, end, &len);
 		if (!n)
 			return false;
 		p += n;
 	}
 	if (type == TABLE_INTERIOR || type == TABLE_LEAF) {
-		n = get_varint(p, end, &c->rowid);
+		n = load_varint(p, end, &c->rowid);
 		if (!n)
 			return false;
 		p += n;
@@ -505,7 +454,7 @@ static int walk_cells(struct salvager *s, enum salvage_table t, u8 *page,
 		      size_t header, int depth, const struct bounds *bounds)
 {
 	u32 type = page[header];
-	u32 nr = be16(page + header + 3);
+	u32 nr = load_be16(page + header + 3);
 	struct bounds b = *bounds;
 	struct salvage_row row = {.table = t};
 	struct bounds child;
@@ -525,7 +474,7 @@ static int walk_cells(struct salvager *s, enum salvage_table t, u8 *page,
 		raise_bounds(&row, &b);
 	}
 	if (!err && is_interior(type) && depth >= 0)
-		err = walk(s, t, be32(page + header + 8), depth + 1, &b);
+		err = walk(s, t, load_be32(page + header + 8), depth + 1, &b);
 	return err;
 }
 
@@ -579,7 +528,7 @@ static void find_roots(struct salvager *s)
 		s->roots[t] = tables[t].root;
 	if (!meet(s, 1) || !read_page(s, 1, page) || page[100] != TABLE_LEAF)
 		return;
-	for (u32 i = 0; i < be16(page + 103); i++) {
+	for (u32 i = 0; i < load_be16(page + 103); i++) {
 		if (get_cell(s, page, 100, TABLE_LEAF, i, &c) &&
 		    c.have == c.len &&
 		    get_record(c.payload, c.len, col, 5) == 5)
@@ -598,18 +547,18 @@ static bool meet_free(struct salvager *s)
 
 	if (!read_page(s, 1, page))
 		return false;
-	left = be32(page + 36);
-	for (trunk = be32(page + 32); trunk; trunk = be32(page)) {
+	left = load_be32(page + 36);
+	for (trunk = load_be32(page + 32); trunk; trunk = load_be32(page)) {
 		u32 nr;
 
 		if (!left-- || !meet(s, trunk) || !read_page(s, trunk, page))
 			return false;
-		nr = be32(page + 4);
+		nr = load_be32(page + 4);
 		if (nr > USABLE / 4 - 2 || nr > left)
 			return false;
 		left -= nr;
 		for (u32 i = 0; i < nr; i++)
-			(void)meet(s, be32(page + 8 + 4 * i));
+			(void)meet(s, load_be32(page + 8 + 4 * i));
 	}
 	return left == 0;
 }

@@ -10,11 +10,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "dbformat.h"
 #include "list.h"
 #include "lock.h"
 
-/* A frame of the WAL: a header, then the page. */
-#define WAL_FRAME_HEADER 24
 /* Frames that are gathered. In all fewer bytes than the 128 KiB from which on
  * SQLite's unix VFS needs several writes. */
 #define GATHER_BYTES (31 * (WAL_FRAME_HEADER + VFS_PAGE_SIZE))
@@ -136,11 +135,6 @@ u64 vfs_checksum_errors(const struct vfs_db *db)
 
 /* ---- checksums ---- */
 
-static u32 load_le32(const u8 *p)
-{
-	return (u32)p[0] | (u32)p[1] << 8 | (u32)p[2] << 16 | (u32)p[3] << 24;
-}
-
 static void store_le32(u8 *p, u32 v)
 {
 	for (int i = 0; i < 4; i++)
@@ -151,17 +145,11 @@ static void store_le32(u8 *p, u32 v)
  * format, over all of the page but its last 8 bytes. */
 void vfs_page_sum(const void *page, u8 ret[VFS_RESERVED])
 {
-	const u8 *p = page;
-	const u8 *end = p + VFS_PAGE_SIZE - VFS_RESERVED;
-	u32 s1 = 0;
-	u32 s2 = 0;
+	struct wal_sum sum = {0, 0};
 
-	for (; p < end; p += 8) {
-		s1 += load_le32(p) + s2;
-		s2 += load_le32(p + 4) + s1;
-	}
-	store_le32(ret, s1);
-	store_le32(ret + 4, s2);
+	sum = wal_sum_add(sum, page, VFS_PAGE_SIZE - VFS_RESERVED, false);
+	store_le32(ret, sum.s1);
+	store_le32(ret + 4, sum.s2);
 }
 
 static void count_damaged(struct vfs_db *db)

@@ -71,32 +71,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "dbformat.h"
 #include "vfs.h"
 
 #define LOG "meta.db-wal"
-#define HEADER 32
-#define FRAME_HEADER 24
-#define FRAME (FRAME_HEADER + VFS_PAGE_SIZE)
+#define FRAME (WAL_FRAME_HEADER + VFS_PAGE_SIZE)
 #define SECTOR 512
-/* With the lowest bit set, words are summed with their high byte first. */
-#define MAGIC 0x377f0682u
 /* Where the one row of super is: its table was made first. */
 #define SUPER_PGNO 2
 #define SUPER_COMMIT_COLUMN 7
 
-struct sum {
-	u32 s1, s2;
-};
-
 struct frame {
-	u8 header[FRAME_HEADER];
+	u8 header[WAL_FRAME_HEADER];
 	u8 page[VFS_PAGE_SIZE];
 };
 
 /* A frame that has been looked at, or the header of the log. */
 struct seen {
-	struct sum stored;
-	struct sum computed; /* from what stands before it */
+	struct wal_sum stored;
+	struct wal_sum computed; /* from what stands before it */
 	bool commit;
 	bool verifies;
 	bool one_sector; /* its header is within one */
@@ -126,59 +119,7 @@ struct walk {
 	u64 nr_verified;
 };
 
-static u32 load_word(const u8 *p, bool big)
-{
-	u32 v;
-
-	memcpy(&v, p, sizeof(v));
-	return big ? be32toh(v) : le32toh(v);
-}
-
-static u32 load_be(const u8 *p)
-{
-	return load_word(p, true);
-}
-
-/* Source: SQLite's file format, 4.2, Checksum Algorithm. */
-static struct sum add_sum(struct sum s, const u8 *p, size_t len, bool big)
-{
-	for (const u8 *end = p + len; p < end; p += 8) {
-		s.s1 += load_word(p, big) + s.s2;
-		s.s2 += load_word(p + 4, big) + s.s1;
-	}
-	return s;
-}
-
-static struct sum load_sum(const u8 *p)
-{
-	return (struct sum){load_be(p), load_be(p + 4)};
-}
-
-static bool same(struct sum a, struct sum b)
-{
-	return a.s1 == b.s1 && a.s2 == b.s2;
-}
-
 /* ---- the number in a page of super ---- */
-
-/* Return: bytes it took, 0 when it goes behind @end. */
-static size_t get_varint(const u8 *p, const u8 *end, u64 *ret)
-{
-	u64 v = 0;
-
-	for (size_t i = 0; i < 9 && p + i < end; i++) {
-		if (i == 8) {
-			*ret = v << 8 | p[i];
-			return 9;
-		}
-		v = v << 7 | (p[i] & 0x7f);
-		if (!(p[i] & 0x80)) {
-			*ret = v;
-			return i + 1;
-		}
-	}
-	return 0;
-}
 
 static size_t size_of_type(u64 type)
 {
@@ -203,7 +144,7 @@ static u64 get_int(u64 type, const u8 *p)
 static u64 get_column(const u8 *record, const u8 *end, unsigned column)
 {
 	u64 header, type = 0;
-	size_t n = get_varint(record, end, &header);
+	size_t n = load_varint(record, end, &header);
 	const u8 *p = record + n;
 	const u8 *value;
 
@@ -211,7 +152,7 @@ static u64 get_column(const u8 *record, const u8 *end, unsigned column)
 		return 0;
 	value = record + header;
 	for (unsigned i = 0;; i++) {
-		n = get_varint(p, record + header, &type);
+		n = load_varint(p, record + header, &type);
 		if (!n || size_of_type(type) > (size_t)(end - value))
 			return 0;
 		if (i == column)
@@ -234,9 +175,9 @@ static u64 super_commit(const u8 *page)
 	if (page[0] != 0x0d || page[3] || page[4] != 1 || cell < page + 10 ||
 	    cell >= end)
 		return 0;
-	n = get_varint(cell, end, &len);
+	n = load_varint(cell, end, &len);
 	cell += n;
-	if (!n || !(n = get_varint(cell, end, &rowid)) || rowid != 1)
+	if (!n || !(n = load_varint(cell, end, &rowid)) || rowid != 1)
 		return 0;
 	cell += n;
 	if (len > (size_t)(end - cell))
@@ -284,28 +225,28 @@ static u64 commit_in_db(int dirfd)
 
 /* ---- frames ---- */
 
-static void look_at_header(struct walk *w, const u8 h[HEADER])
+static void look_at_header(struct walk *w, const u8 h[WAL_HEADER])
 {
-	struct sum sum;
+	struct wal_sum sum;
 
-	w->big = load_be(h) & 1;
-	sum = add_sum((struct sum){0, 0}, h, 24, w->big);
-	w->last.stored = load_sum(h + 24);
+	w->big = load_be32(h) & 1;
+	sum = wal_sum_add((struct wal_sum){0, 0}, h, 24, w->big);
+	w->last.stored = wal_sum_load(h + 24);
 	w->last.computed = w->last.stored;
-	w->header_ok = (load_be(h) & ~1u) == MAGIC &&
-		       load_be(h + 8) == VFS_PAGE_SIZE &&
-		       same(sum, w->last.stored);
+	w->header_ok = (load_be32(h) & ~1u) == WAL_MAGIC &&
+		       load_be32(h + 8) == VFS_PAGE_SIZE &&
+		       wal_sum_is(sum, w->last.stored);
 	w->last.verifies = w->header_ok;
 	memcpy(w->salts, h + 16, sizeof(w->salts));
 	if (!w->header_ok)
 		w->big = false;
 }
 
-static struct sum sum_of(const struct walk *w, struct sum before,
-			 const struct frame *f)
+static struct wal_sum sum_of(const struct walk *w, struct wal_sum before,
+			     const struct frame *f)
 {
-	before = add_sum(before, f->header, 8, w->big);
-	return add_sum(before, f->page, VFS_PAGE_SIZE, w->big);
+	before = wal_sum_add(before, f->header, 8, w->big);
+	return wal_sum_add(before, f->page, VFS_PAGE_SIZE, w->big);
 }
 
 /* Numbers of commits that are not in what SQLite finds. */
@@ -354,31 +295,32 @@ static void note_behind(struct walk *w, u64 i, bool continues_stored,
 static bool verifies(const struct walk *w, const struct frame *f,
 		     const struct seen *now)
 {
-	if (!load_be(f->header))
+	if (!load_be32(f->header))
 		return false;
 	if (w->header_ok &&
 	    memcmp(f->header + 8, w->salts, sizeof(w->salts)) != 0)
 		return false;
-	if (same(now->computed, now->stored))
+	if (wal_sum_is(now->computed, now->stored))
 		return true;
-	return !same(w->last.computed, w->last.stored) &&
-	       same(sum_of(w, w->last.computed, f), now->stored);
+	return !wal_sum_is(w->last.computed, w->last.stored) &&
+	       wal_sum_is(sum_of(w, w->last.computed, f), now->stored);
 }
 
 static void look_at_frame(struct walk *w, u64 i, const struct frame *f)
 {
-	u64 pos = HEADER + i * FRAME;
+	u64 pos = WAL_HEADER + i * FRAME;
 	struct seen now = {
-		.stored = load_sum(f->header + 16),
+		.stored = wal_sum_load(f->header + 16),
 		.computed = sum_of(w, w->last.stored, f),
-		.commit = load_be(f->header + 4) != 0,
-		.one_sector = pos / SECTOR == (pos + FRAME_HEADER - 1) / SECTOR,
+		.commit = load_be32(f->header + 4) != 0,
+		.one_sector =
+			pos / SECTOR == (pos + WAL_FRAME_HEADER - 1) / SECTOR,
 	};
-	bool continues = same(now.computed, now.stored);
+	bool continues = wal_sum_is(now.computed, now.stored);
 	u64 no = 0;
 
 	now.verifies = verifies(w, f, &now);
-	if (now.verifies && load_be(f->header) == SUPER_PGNO)
+	if (now.verifies && load_be32(f->header) == SUPER_PGNO)
 		no = super_commit(f->page);
 
 	if (!w->broken && !now.verifies) {
@@ -400,7 +342,7 @@ static int walk_frames(struct walk *w)
 	int err = 0;
 
 	for (u64 i = 0; !err && i < w->nr; i++) {
-		err = read_at(w->fd, &f, sizeof(f), HEADER + i * FRAME);
+		err = read_at(w->fd, &f, sizeof(f), WAL_HEADER + i * FRAME);
 		if (!err)
 			look_at_frame(w, i, &f);
 	}
@@ -447,7 +389,7 @@ static struct wal_report conclude(const struct walk *w)
 	if (w->most_no)
 		least = max(least, w->most_no - 1);
 	r.seen = max(max(w->whole_no, w->in_db), least);
-	r.keep = HEADER + w->good * FRAME;
+	r.keep = WAL_HEADER + w->good * FRAME;
 	if (!w->good || w->in_db > commit)
 		r.keep = 0;
 	r.commit = max(commit, w->in_db);
@@ -456,15 +398,15 @@ static struct wal_report conclude(const struct walk *w)
 
 static int inspect(struct walk *w, int dirfd, u64 size, struct wal_report *ret)
 {
-	u8 header[HEADER];
+	u8 header[WAL_HEADER];
 	int err;
 
-	if (size <= HEADER)
+	if (size <= WAL_HEADER)
 		return 0;
 	err = read_at(w->fd, header, sizeof(header), 0);
 	if (err)
 		return err;
-	w->nr = (size - HEADER) / FRAME;
+	w->nr = (size - WAL_HEADER) / FRAME;
 	w->in_db = commit_in_db(dirfd);
 	look_at_header(w, header);
 	err = w->header_ok ? walk_frames(w) : walk_headless(w);
