@@ -106,9 +106,10 @@ static ssize_t transfer(struct bdev_file *f, enum how how, u64 pos,
 
 	if (how == READ)
 		len = preadv(f->fd, iov, n, (off_t)pos);
+	else if (how == WRITE)
+		len = pwritev(f->fd, iov, n, (off_t)pos);
 	else
-		len = pwritev2(f->fd, iov, n, (off_t)pos,
-			       how == WRITE_SYNC ? RWF_DSYNC : 0);
+		len = pwritev2(f->fd, iov, n, (off_t)pos, RWF_DSYNC);
 	if (len >= 0)
 		return len;
 	err = -errno;

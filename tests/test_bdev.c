@@ -224,6 +224,10 @@ ssize_t __real_preadv(int fd, const struct iovec *iov, int n, off_t pos);
 ssize_t __wrap_preadv(int fd, const struct iovec *iov, int n, off_t pos);
 ssize_t __real_pwritev(int fd, const struct iovec *iov, int n, off_t pos);
 ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t pos);
+ssize_t __real_pwritev2(int fd, const struct iovec *iov, int n, off_t pos,
+			int flags);
+ssize_t __wrap_pwritev2(int fd, const struct iovec *iov, int n, off_t pos,
+			int flags);
 
 int __wrap_openat(int dirfd, const char *name, int flags, ...)
 {
@@ -256,6 +260,13 @@ ssize_t __wrap_preadv(int fd, const struct iovec *iov, int n, off_t pos)
 ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t pos)
 {
 	return refuses_transfer(fd) ? -1 : __real_pwritev(fd, iov, n, pos);
+}
+
+ssize_t __wrap_pwritev2(int fd, const struct iovec *iov, int n, off_t pos,
+			int flags)
+{
+	return refuses_transfer(fd) ? -1
+				    : __real_pwritev2(fd, iov, n, pos, flags);
 }
 
 /* The descriptor of the file, as /proc shows it. */
@@ -339,7 +350,9 @@ static void write_all(struct bdev *b, u32 nr)
 		pages[i] = mem + i * PAGE_SIZE;
 	for (u32 at = 0; at < nr; at += NR)
 		ck_assert_int_eq(
-			b->ops->write(b, at, min(nr - at, (u32)NR), pages), 0);
+			(at / NR % 2 ? b->ops->write_sync : b->ops->write)(
+				b, at, min(nr - at, (u32)NR), pages),
+			0);
 }
 
 START_TEST(the_host_keeps_no_copy_of_the_data)

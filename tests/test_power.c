@@ -66,7 +66,7 @@ int __wrap_meta_extent_put(struct meta *m, u64 ino, u64 pgoff, u32 nr,
 			   meta_freed_fn freed, void *arg);
 
 /* As if whoever writes next were given the blocks before the commit that frees
- * them is durable. */
+ * them is durable. At a mount (@seq 0) nobody writes before. */
 int __wrap_blocks_free_deferred(struct blocks *b, u64 seq, u64 start, u64 nr)
 {
 	static u8 other[PAGE_SIZE] __attribute__((aligned(4096)));
@@ -74,7 +74,7 @@ int __wrap_blocks_free_deferred(struct blocks *b, u64 seq, u64 start, u64 nr)
 	struct bdev *dev;
 
 	memset(other, 0xaa, sizeof(other));
-	for (u64 i = 0; reuse_at_once && i < nr; i++) {
+	for (u64 i = 0; reuse_at_once && seq && i < nr; i++) {
 		dev = power_record_device(recording);
 		expect(dev->ops->write(dev, start + i, 1, pages) == 0);
 	}
