@@ -29,6 +29,7 @@ struct bdev_file {
 	/* atomic */
 	bool direct;   /* goes off when the host refuses */
 	u64 undropped; /* bytes written since the copies were dropped */
+	bool no_dsync; /* the host has no durable writes */
 };
 
 static struct bdev_file *file_of(struct bdev *b)
@@ -187,18 +188,6 @@ static int file_write(struct bdev *b, u64 block, u32 nr, void *const *pages)
 	return write_all(file_of(b), WRITE, block, nr, pages);
 }
 
-static int file_write_sync(struct bdev *b, u64 block, u32 nr,
-			   void *const *pages)
-{
-	struct bdev_file *f = file_of(b);
-	int err = write_all(f, WRITE_SYNC, block, nr, pages);
-
-	if (!err && !is_direct(f))
-		(void)posix_fadvise(f->fd, (off_t)(block * PAGE_SIZE),
-				    (off_t)nr * PAGE_SIZE, POSIX_FADV_DONTNEED);
-	return err;
-}
-
 static int file_flush(struct bdev *b)
 {
 	struct bdev_file *f = file_of(b);
@@ -208,6 +197,31 @@ static int file_flush(struct bdev *b)
 	if (!is_direct(f))
 		drop_copies(f);
 	return 0;
+}
+
+/* Old kernels and sandboxes know no RWF_DSYNC. */
+static bool lacks_dsync(int err)
+{
+	return err == -EOPNOTSUPP || err == -ENOSYS;
+}
+
+static int file_write_sync(struct bdev *b, u64 block, u32 nr,
+			   void *const *pages)
+{
+	struct bdev_file *f = file_of(b);
+	int err = -EOPNOTSUPP;
+
+	if (!__atomic_load_n(&f->no_dsync, __ATOMIC_RELAXED))
+		err = write_all(f, WRITE_SYNC, block, nr, pages);
+	if (lacks_dsync(err)) {
+		__atomic_store_n(&f->no_dsync, true, __ATOMIC_RELAXED);
+		err = write_all(f, WRITE, block, nr, pages);
+		return err ? err : file_flush(b);
+	}
+	if (!err && !is_direct(f))
+		(void)posix_fadvise(f->fd, (off_t)(block * PAGE_SIZE),
+				    (off_t)nr * PAGE_SIZE, POSIX_FADV_DONTNEED);
+	return err;
 }
 
 static int file_size(struct bdev *b, u64 *ret_blocks)
