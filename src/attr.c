@@ -18,52 +18,64 @@
  * if it has few enough segments. Past that the answer is an upper bound.
  */
 
-/* Pages that have extents, and with @ret_logged those that the redo log has
- * instead, both as one state of the rows has it. */
-static int count_blocks(struct inode *inode, s64 known, s64 *ret_rows,
-			s64 *ret_logged)
+/* What was counted: pages that have extents, and those that the redo log has
+ * and that have none yet. */
+struct counted {
+	s64 rows, logged;
+	u32 commits; /* of the inode, before */
+};
+
+/* Both as one state of the rows has it. @seq: of redo_begin(). */
+static int count_blocks(struct inode *inode, u32 seq, struct counted *ret)
 {
 	struct volume *v = inode->fs->volume;
 	struct meta_reader *r;
 	u64 nr = 0;
-	int err = meta_reader_get(v->meta, &r);
+	int err;
 
+	mutex_lock(&inode->lock);
+	ret->rows = inode->nr_blocks;
+	ret->commits = inode->content_commits;
+	mutex_unlock(&inode->lock);
+	ret->logged = 0;
+	if (ret->rows >= 0 && !redo_next_page(v->redo, inode->ino, 0, &nr))
+		return 0;
+
+	err = meta_reader_get(v->meta, &r);
 	if (err)
 		return err;
 	err = meta_reader_hold(r);
-	if (!err && known < 0)
+	if (!err && ret->rows < 0) {
 		err = meta_extent_count(r, inode->ino, &nr);
+		ret->rows = (s64)nr;
+	}
 	if (!err)
-		err = redo_growth(v->redo, r, inode->ino, ret_logged);
+		err = redo_growth(v->redo, r, seq, inode->ino, &ret->logged);
 	meta_reader_put(r);
-	*ret_rows = known < 0 ? (s64)nr : known;
 	return err;
 }
 
 static s64 committed_blocks(struct inode *inode)
 {
 	struct redo *redo = inode->fs->volume->redo;
-	s64 rows = 0, logged = 0;
-	s64 known;
-	u32 commits;
-	u64 first;
+	struct counted c;
+	u32 seq;
+	int err;
 
-	mutex_lock(&inode->lock);
-	known = inode->nr_blocks;
-	commits = inode->content_commits;
-	mutex_unlock(&inode->lock);
-	if (known >= 0 && !redo_next_page(redo, inode->ino, 0, &first))
-		return known;
-	if (count_blocks(inode, known, &rows, &logged))
+	do {
+		seq = redo_begin(redo);
+		err = count_blocks(inode, seq, &c);
+	} while (redo_retry(redo, seq));
+	if (err)
 		return 0;
 
 	mutex_lock(&inode->lock);
 	/* not a count from before a commit that ended in between */
 	if (inode->nr_blocks < 0 && !inode->committing &&
-	    !redo_is_applying(redo) && inode->content_commits == commits)
-		inode->nr_blocks = rows;
+	    !redo_is_applying(redo) && inode->content_commits == c.commits)
+		inode->nr_blocks = c.rows;
 	mutex_unlock(&inode->lock);
-	return rows + logged;
+	return c.rows + c.logged;
 }
 
 /* How much of [start, end) the set has. */

@@ -261,6 +261,8 @@ void meta_set_mount_epoch(struct meta *m, u64 epoch);
 int meta_commit(struct meta *m, u64 next_ino, bool sync);
 void meta_rollback(struct meta *m);
 bool meta_failed(const struct meta *m);
+/* The last commit that is known to be durable. Context: the committer. */
+u64 meta_synced_no(const struct meta *m);
 /* Between transactions: move WAL pages to meta.db when the WAL is long. */
 int meta_checkpoint(struct meta *m, bool force);
 

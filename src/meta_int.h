@@ -127,6 +127,7 @@ struct meta {
 	int wal_frames; /* of the WAL after the last commit */
 	int wal_waited; /* when readers were waited for in vain, 0: not so */
 	s64 extent_growth;
+	u64 synced_no; /* commits up to this one are durable */
 
 	/* under lock */
 	struct mutex lock;

@@ -522,6 +522,7 @@ static int open_writer(struct meta *m, char *err, size_t errlen)
 		code = meta_errno(vfs_sync_wal(m->writer.db));
 	if (code)
 		return complain_open(code, err, errlen);
+	m->synced_no = m->super.commit_no;
 	(void)sqlite3_wal_hook(m->writer.db, note_wal_frames, m);
 	return 0;
 }

@@ -161,7 +161,17 @@ int meta_commit(struct meta *m, u64 next_ino, bool sync)
 	mutex_lock(&m->lock);
 	m->super = super;
 	mutex_unlock(&m->lock);
-	return sync ? meta_errno(vfs_sync_wal(m->writer.db)) : 0;
+	if (!sync)
+		return 0;
+	err = meta_errno(vfs_sync_wal(m->writer.db));
+	if (!err)
+		m->synced_no = super.commit_no;
+	return err;
+}
+
+u64 meta_synced_no(const struct meta *m)
+{
+	return m->synced_no;
 }
 
 static int redo_flag(struct meta *m, u64 flag)

@@ -23,6 +23,7 @@ enum {
 	WORD_SEQ,
 	WORD_COUNTS, /* files, and pages << 32 */
 	WORD_SUM,    /* of the block, with 0 here */
+	WORD_BASE,   /* the transaction on whose rows it stands */
 	WORD_ROWS,
 };
 #define FILE_WORDS 4
@@ -289,20 +290,32 @@ static bool is_header(const struct redo *r, u64 *header)
 	       (u32)counts <= REDO_FILES && counts >> 32 <= REDO_PAGES;
 }
 
+/* Is the file of a page, as it stands there, among the record's? */
+static bool has_file(const u64 *files, u32 nr, u64 ino)
+{
+	for (u32 i = 0; i < nr; i++) {
+		if (files[(size_t)i * FILE_WORDS] == ino)
+			return true;
+	}
+	return false;
+}
+
 /* The record at r->pos, of which r->header is a copy. */
 static bool is_whole(const struct redo *r, const u8 *log)
 {
 	u64 counts = le64toh(r->header[WORD_COUNTS]);
 	u32 nr_files = (u32)counts;
 	u32 nr_pages = (u32)(counts >> 32);
-	const u64 *w = r->header + WORD_ROWS + nr_files * FILE_WORDS;
+	const u64 *files = r->header + WORD_ROWS;
+	const u64 *w = files + nr_files * FILE_WORDS;
 
 	if (nr_pages >= r->nr - r->pos || nr_files > INDEX_FILES - r->nr_files)
 		return false;
 	for (u32 i = 0; i < nr_pages; i++, w += PAGE_WORDS) {
 		const u8 *page = log + (r->pos + 1 + i) * PAGE_SIZE;
 
-		if (le64toh(w[0]) == 0 || le64toh(w[1]) > PGOFF_MAX ||
+		if (!has_file(files, nr_files, w[0]) ||
+		    le64toh(w[1]) > PGOFF_MAX ||
 		    page_sum(page) != le64toh(w[2]))
 			return false;
 	}
@@ -321,13 +334,16 @@ static bool has_later(struct redo *r, const u8 *log)
 	return false;
 }
 
-static int load_records(struct redo *r, const u8 *log, u64 *ret_records)
+static int load_records(struct redo *r, const u8 *log, u64 commit_no,
+			u64 *ret_records)
 {
 	while (r->pos < r->nr) {
 		memcpy(r->header, log + (size_t)r->pos * PAGE_SIZE, PAGE_SIZE);
 		if (!is_header(r, r->header) ||
 		    le64toh(r->header[WORD_SEQ]) != r->seq || !is_whole(r, log))
 			break;
+		if (le64toh(r->header[WORD_BASE]) > commit_no)
+			return -ESTALE;
 		index_record(r);
 		(*ret_records)++;
 	}
@@ -346,10 +362,30 @@ static void use_row(struct redo *r, const struct meta_redo *row)
 	r->broken = false;
 }
 
-int redo_load(struct redo *r, const struct meta_redo *row, u64 data_blocks,
-	      u64 *ret_records)
+/* Return: one past the last block that could not be read, 0: all could. Those
+ * are zeros, which is no header. */
+static u32 read_log(struct redo *r, u8 *log)
 {
 	void *pages[REDO_BLOCKS];
+	u32 unread = 0;
+
+	for (u32 i = 0; i < r->nr; i++)
+		pages[i] = log + (size_t)i * PAGE_SIZE;
+	if (!r->data->ops->read(r->data, r->start, r->nr, pages))
+		return 0;
+	for (u32 i = 0; i < r->nr; i++) {
+		if (!r->data->ops->read(r->data, r->start + i, 1, &pages[i]))
+			continue;
+		memset(pages[i], 0, PAGE_SIZE);
+		unread = i + 1;
+	}
+	return unread;
+}
+
+int redo_load(struct redo *r, const struct meta_redo *row, u64 data_blocks,
+	      u64 commit_no, u64 *ret_records)
+{
+	u32 unread;
 	u8 *log;
 	int err;
 
@@ -363,14 +399,12 @@ int redo_load(struct redo *r, const struct meta_redo *row, u64 data_blocks,
 	log = aligned_alloc(PAGE_SIZE, row->nr * PAGE_SIZE);
 	if (!log)
 		return -ENOMEM;
-	for (u32 i = 0; i < row->nr; i++)
-		pages[i] = log + (size_t)i * PAGE_SIZE;
 	use_row(r, row);
-	err = r->data->ops->read(r->data, r->start, r->nr, pages);
-	if (!err)
-		err = load_records(r, log, ret_records);
+	unread = read_log(r, log);
+	err = load_records(r, log, commit_no, ret_records);
 	free(log);
-	return err;
+	/* nobody knows what was in it */
+	return !err && unread > r->pos ? -EUCLEAN : err;
 }
 
 /* ---- committing ---- */
@@ -382,7 +416,8 @@ bool redo_has_room(const struct redo *r, u32 nr_files, u32 nr_pages)
 	       nr_files <= INDEX_FILES - r->nr_files;
 }
 
-static void make_header(struct redo *r, const struct redo_record *rec)
+static void make_header(struct redo *r, const struct redo_record *rec,
+			u64 commit_no)
 {
 	u64 *w = r->header + WORD_ROWS;
 
@@ -392,6 +427,7 @@ static void make_header(struct redo *r, const struct redo_record *rec)
 	r->header[WORD_SEQ] = htole64(r->seq);
 	r->header[WORD_COUNTS] =
 		htole64(rec->nr_files | (u64)rec->nr_pages << 32);
+	r->header[WORD_BASE] = htole64(commit_no);
 	for (u32 i = 0; i < rec->nr_files; i++, w += FILE_WORDS) {
 		w[0] = htole64(rec->files[i].ino);
 		w[1] = htole64(rec->files[i].size);
@@ -406,13 +442,13 @@ static void make_header(struct redo *r, const struct redo_record *rec)
 	r->header[WORD_SUM] = htole64(header_sum(r->header));
 }
 
-int redo_append(struct redo *r, const struct redo_record *rec)
+int redo_append(struct redo *r, const struct redo_record *rec, u64 commit_no)
 {
 	void *blocks[1 + REDO_PAGES];
 	int err;
 
 	assert(redo_has_room(r, rec->nr_files, rec->nr_pages));
-	make_header(r, rec);
+	make_header(r, rec, commit_no);
 	blocks[0] = r->header;
 	for (u32 i = 0; i < rec->nr_pages; i++)
 		blocks[1 + i] = rec->pages[i].data;
@@ -751,21 +787,22 @@ static bool next_growth(struct redo *r, u64 ino, u64 *pgoff, enum growth *ret)
 }
 
 /* Not when rows that were looked at may have the page from the log already. */
-static void keep_growth(struct redo *r, u64 ino, u64 pgoff, enum growth growth)
+static void keep_growth(struct redo *r, u32 seq, u64 ino, u64 pgoff,
+			enum growth growth)
 {
 	struct index_page *p;
 
 	mutex_lock(&r->lock);
 	p = page_from(r, ino, pgoff);
-	if (p && p->ino == ino && p->pgoff == pgoff && !redo_is_applying(r))
+	if (p && p->ino == ino && p->pgoff == pgoff && !redo_is_applying(r) &&
+	    !redo_retry(r, seq))
 		p->growth = growth;
 	mutex_unlock(&r->lock);
 }
 
-int redo_growth(struct redo *r, struct meta_reader *reader, u64 ino,
+int redo_growth(struct redo *r, struct meta_reader *reader, u32 seq, u64 ino,
 		s64 *ret_pages)
 {
-	u32 seq = redo_begin(r);
 	u64 pgoff = 0;
 	enum growth growth;
 	s64 pages = 0;
@@ -777,8 +814,7 @@ int redo_growth(struct redo *r, struct meta_reader *reader, u64 ino,
 				err = has_extent(reader, ino, pgoff, &growth);
 				if (err)
 					return err;
-				if (!redo_retry(r, seq))
-					keep_growth(r, ino, pgoff, growth);
+				keep_growth(r, seq, ino, pgoff, growth);
 			}
 			pages += growth == GROWTH_ONE;
 		}

@@ -23,12 +23,16 @@
  * log. Each record is durable before the next is begun: one behind a bad one
  * proves damage, which is told and never passed over (redo_load).
  *
- * A transaction that takes the records over puts another row
- *(volume_redo_plan()) beside what they say, with another salt even where the
- *log goes on behind the old records. Until it is durable the old log stays as
- *it is; from then on no record of it counts, and for who has copied the rows
- *before, none of the new. Transactions that do not take them over (pages moved
- *out of rows) leave the row alone, and the records stand for what comes after.
+ * A transaction that takes the records over puts another row (see
+ * volume_redo_plan()) beside what they say, with another salt even where the
+ * log goes on behind the old records. Until it is durable the old log stays as
+ * it is; from then on no record of it counts. Transactions that have nothing to
+ * take over, or that do not (pages moved out of rows), leave the row alone, and
+ * the records stand for what comes after.
+ *
+ * A record also has the number of the last durable transaction: it was written
+ * on top of that one's rows. Rows of before, in a copy of the database or where
+ * its WAL has lost its end, are not to be mixed with it (-ESTALE).
  *
  * Until they are taken over, memory says where the newest copy of such a page
  * is and how large a file is: whoever reads rows of content asks here too. The
@@ -76,23 +80,25 @@ int redo_new(struct bdev *data, struct redo **ret_redo);
 void redo_free(struct redo *r);
 
 /*
- * Use the log that @row tells of, and read the records that are there.
- * Return: 0; -EUCLEAN: a record is damaged and there are others behind it, or
- * @row is impossible: those before it are loaded, *ret_records of them; and
- * errors of the device.
+ * Use the log that @row tells of, and read the records that are there, of rows
+ * up to @commit_no. Return: 0, or, with those before it loaded, *ret_records of
+ * them: -EUCLEAN: a record is damaged and there are others behind it, or blocks
+ * cannot be read that may have one, or @row is impossible; -ESTALE: one is of
+ * later rows; -ENOMEM.
  */
 int redo_load(struct redo *r, const struct meta_redo *row, u64 data_blocks,
-	      u64 *ret_records);
+	      u64 commit_no, u64 *ret_records);
 
 /* ---- committing ---- */
 
 /* Is there room for a record of @nr_pages? */
 bool redo_has_room(const struct redo *r, u32 nr_files, u32 nr_pages);
 
-/* Write a record. On return 0 it is durable and in force. On an error it may
- * be on the disk or not: the log takes no more, and the transaction that
- * follows puts another in its place. */
-int redo_append(struct redo *r, const struct redo_record *rec);
+/* Write a record, on top of the rows of @commit_no, which are durable. On
+ * return 0 it is durable too, and in force. On an error it may be on the disk
+ * or not: the log takes no more, and the transaction that follows puts another
+ * in its place. */
+int redo_append(struct redo *r, const struct redo_record *rec, u64 commit_no);
 
 /* Records that no transaction has taken over; when the oldest was written, on
  * the monotonic clock, 0: there is none. */
@@ -164,9 +170,9 @@ bool redo_next_page(struct redo *r, u64 ino, u64 pgoff, u64 *ret_pgoff);
 
 /*
  * How many pages of @ino have no extent but a copy in the log. Asks the rows
- * once for each page. Context: @m's readers; within redo_begin/redo_retry.
+ * once for each page. @seq: of redo_begin(), before @reader was used.
  */
-int redo_growth(struct redo *r, struct meta_reader *reader, u64 ino,
+int redo_growth(struct redo *r, struct meta_reader *reader, u32 seq, u64 ino,
 		s64 *ret_pages);
 
 #endif

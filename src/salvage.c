@@ -27,8 +27,8 @@ enum page_type {
 };
 
 /* Name in the schema, the root that a new database has (0: nobody knows),
- * columns, and whether
- * it is a tree of its keys (WITHOUT ROWID, or an index). */
+ * columns, and whether it is a tree of its keys (WITHOUT ROWID, or an index).
+ */
 static const struct {
 	const char *name;
 	u32 root;

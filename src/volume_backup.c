@@ -305,18 +305,19 @@ static int load_redo(struct backup *b, const struct meta_redo *row,
 		if (!code)
 			code = redo_new(b->source, ret_redo);
 		if (!code)
-			code = redo_load(*ret_redo, row, blocks, &records);
+			code = redo_load(*ret_redo, row, blocks,
+					 b->result->commit_no, &records);
 		if (code != -EUCLEAN)
 			break;
 	}
-	return code;
+	/* a mount goes on, with transactions that this copy does not have */
+	return code == -ESTALE && !b->from ? 0 : code;
 }
 
 /*
  * Commits that stand in the redo log of the source become rows of the copy, as
- * they would of the source: so their pages are copied like all others. The
- * salt sees to it that records count which were written on top of just these
- * rows.
+ * they would of the source: so their pages are copied like all others. Those
+ * of later rows than these are not taken.
  */
 static int take_redo_over(struct backup *b)
 {
@@ -332,7 +333,8 @@ static int take_redo_over(struct backup *b)
 		redo_free(redo);
 		return fail_unheld(b);
 	}
-	if (!code || (code == -EUCLEAN && redo && b->opt->damaged))
+	if (!code ||
+	    ((code == -EUCLEAN || code == -ESTALE) && redo && b->opt->damaged))
 		code = put_redo_into_rows(b, redo);
 	redo_free(redo);
 	return code ? fail(b, code, "%s: its redo log: %s", b->opt->from,

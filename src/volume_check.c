@@ -392,17 +392,20 @@ int data_check_blocks(struct data_check *c)
 static int check_redo(struct data_check *c, const struct meta_redo *row)
 {
 	struct redo *redo = NULL;
+	struct meta_super super;
 	u64 records = 0;
 	int err = redo_new(c->v->data, &redo);
 
+	meta_super(c->v->meta, &super);
 	if (!err)
-		err = redo_load(redo, row, c->v->data_blocks, &records);
+		err = redo_load(redo, row, c->v->data_blocks, super.commit_no,
+				&records);
 	redo_free(redo);
-	if (err == -EUCLEAN) {
-		data_report(c,
-			    "redo log: damaged behind %llu commits that can "
-			    "be read",
-			    (unsigned long long)records);
+	if (err == -EUCLEAN || err == -ESTALE) {
+		data_report(
+			c, "redo log: %s behind %llu commits that can be read",
+			err == -ESTALE ? "of rows that are lost" : "damaged",
+			(unsigned long long)records);
 		return 0;
 	}
 	if (err)
@@ -411,7 +414,7 @@ static int check_redo(struct data_check *c, const struct meta_redo *row)
 	if (err == -EUCLEAN)
 		data_report(c,
 			    "redo log: some of its blocks %llu-%llu are used "
-			    "by files",
+			    "by files or out of bounds",
 			    (unsigned long long)row->start,
 			    (unsigned long long)(row->start + row->nr - 1));
 	return err == -EUCLEAN ? 0 : err;

@@ -26,7 +26,7 @@ int volume_redo_append(struct volume *v, const struct redo_record *rec)
 
 	if (!redo_has_room(v->redo, rec->nr_files, rec->nr_pages))
 		return -ENOSPC;
-	err = redo_append(v->redo, rec);
+	err = redo_append(v->redo, rec, meta_synced_no(v->meta));
 	if (err) {
 		/* the host may have told us of what others wrote */
 		volume_note_lost(v);
@@ -261,6 +261,11 @@ void volume_redo_end(struct volume *v, struct redo_plan *plan, bool visible,
 
 static int complain_load(int code, u64 records, char *err, size_t errlen)
 {
+	if (code == -ESTALE)
+		return complain(err, errlen, -EUCLEAN,
+				"meta.db has lost commits that its redo log "
+				"goes on from; folioctl check --repair gives "
+				"up those too");
 	if (code == -EUCLEAN)
 		return complain(err, errlen, code,
 				"its redo log is damaged: there were more "
@@ -279,6 +284,15 @@ static bool is_missing(const struct volume *v)
 	return super.incompat & META_INCOMPAT_REDO;
 }
 
+static int load(struct volume *v, const struct meta_redo *row, u64 *ret_records)
+{
+	struct meta_super super;
+
+	meta_super(v->meta, &super);
+	return redo_load(v->redo, row, v->data_blocks, super.commit_no,
+			 ret_records);
+}
+
 int volume_redo_load(struct volume *v, struct meta_redo *ret_row, char *err,
 		     size_t errlen)
 {
@@ -292,7 +306,7 @@ int volume_redo_load(struct volume *v, struct meta_redo *ret_row, char *err,
 				"its redo log is lost; folioctl check --repair "
 				"gives up what was committed there last");
 	if (!code)
-		code = redo_load(v->redo, ret_row, v->data_blocks, &records);
+		code = load(v, ret_row, &records);
 	if (code)
 		return complain_load(code, records, err, errlen);
 	count(&v->count.redo_replayed, records);

@@ -495,17 +495,16 @@ static bool has_inode(void *arg, u64 ino)
 }
 
 static int take_redo_over(struct repair *r, struct redo *redo,
-			  const struct meta_redo *row)
+			  const struct meta_redo *row, u64 commit_no)
 {
 	u64 records = 0;
-	int err = redo_load(redo, row, r->v->data_blocks, &records);
+	int err = redo_load(redo, row, r->v->data_blocks, commit_no, &records);
 
-	if (err && err != -EUCLEAN)
+	if (err && err != -EUCLEAN && err != -ESTALE)
 		return err;
 	if (err) {
-		report(r,
-		       "redo log: damaged behind %llu commits, which is all "
-		       "that can be read",
+		report(r, "redo log: %s behind %llu commits that can be read",
+		       err == -ESTALE ? "of rows that are lost" : "damaged",
 		       (unsigned long long)records);
 		r->losing++;
 	}
@@ -533,7 +532,7 @@ static int mend_redo(struct repair *r)
 	}
 	err = redo_new(r->v->data, &redo);
 	if (!err && row.nr)
-		err = take_redo_over(r, redo, &row);
+		err = take_redo_over(r, redo, &row, super.commit_no);
 	redo_free(redo);
 	return err ? err : meta_redo_put(r->v->meta, NULL);
 }

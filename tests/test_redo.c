@@ -22,6 +22,7 @@
 
 #define START 3u
 #define SALT 0x1234567890abcdefull
+#define BASE 9u /* the commit on whose rows records stand */
 
 static const struct meta_redo log_row = {START, REDO_BLOCKS, SALT, 1};
 static struct bdev *dev;
@@ -36,7 +37,8 @@ static void load(int want, u64 want_records)
 	redo_free(redo);
 	ck_assert_int_eq(redo_new(dev, &redo), 0);
 	ck_assert_int_eq(dev->ops->size(dev, &blocks), 0);
-	ck_assert_int_eq(redo_load(redo, &log_row, blocks, &records), want);
+	ck_assert_int_eq(redo_load(redo, &log_row, blocks, BASE, &records),
+			 want);
 	ck_assert_uint_eq(records, want_records);
 }
 
@@ -83,7 +85,7 @@ static void append(u64 ino, u64 pgoff, u32 nr, u64 version)
 {
 	make(ino, pgoff, nr, version);
 	ck_assert(redo_has_room(redo, 1, nr));
-	ck_assert_int_eq(redo_append(redo, &rec), 0);
+	ck_assert_int_eq(redo_append(redo, &rec, BASE), 0);
 }
 
 /* The log has the page as of @version; 0: it has not. */
@@ -154,6 +156,18 @@ START_TEST(a_full_log_takes_no_more)
 }
 END_TEST
 
+/* The first read, and that of one block behind it. */
+static u64 nr_reads, bad_read;
+
+static int fail_read(void *arg, unsigned kind)
+{
+	(void)arg;
+	if (kind != BDEV_FAULT_READ)
+		return 0;
+	nr_reads++;
+	return nr_reads == 1 || nr_reads == bad_read + 2 ? -EIO : 0;
+}
+
 static void scribble(u32 block, u32 at)
 {
 	void *page = mem;
@@ -196,16 +210,49 @@ START_TEST(a_row_that_cannot_be_is_damage)
 	u64 records;
 
 	row.start = 0;
-	ck_assert_int_eq(redo_load(redo, &row, 1000, &records), -EUCLEAN);
+	ck_assert_int_eq(redo_load(redo, &row, 1000, BASE, &records), -EUCLEAN);
 	row = log_row;
 	row.nr = REDO_BLOCKS + 1;
-	ck_assert_int_eq(redo_load(redo, &row, 1000, &records), -EUCLEAN);
+	ck_assert_int_eq(redo_load(redo, &row, 1000, BASE, &records), -EUCLEAN);
 	row = log_row;
 	ck_assert_int_eq(
-		redo_load(redo, &row, START + REDO_BLOCKS - 1, &records),
+		redo_load(redo, &row, START + REDO_BLOCKS - 1, BASE, &records),
 		-EUCLEAN);
 	row.start = UINT64_MAX;
-	ck_assert_int_eq(redo_load(redo, &row, 1000, &records), -EUCLEAN);
+	ck_assert_int_eq(redo_load(redo, &row, 1000, BASE, &records), -EUCLEAN);
+}
+END_TEST
+
+START_TEST(records_of_later_rows_are_not_mixed_with_earlier_ones)
+{
+	u64 records;
+
+	append(2, 1, 2, 1);
+	make(2, 1, 2, 2);
+	ck_assert_int_eq(redo_append(redo, &rec, BASE + 1), 0);
+	load(-ESTALE, 1);
+	has_page(2, 1, 1);
+	ck_assert_int_eq(redo_load(redo, &log_row, 1000, BASE + 1, &records),
+			 0);
+	ck_assert_uint_eq(records, 2);
+}
+END_TEST
+
+/* What cannot be read may have been a record, unless others before it say that
+ * the log ended there. */
+START_TEST(unreadable_blocks_are_the_end_or_damage)
+{
+	append(2, 1, 2, 1);
+	append(2, 1, 2, 2);
+	for (u64 block = 0; block < 8; block++) {
+		/* the run as a whole, then each by itself */
+		bad_read = block;
+		bdev_fault_set_hook(dev, fail_read, NULL);
+		nr_reads = 0;
+		load(-EUCLEAN, block < 6 ? block / 3 : 2);
+		bdev_fault_set_hook(dev, NULL, NULL);
+	}
+	load(0, 2);
 }
 END_TEST
 
@@ -217,7 +264,7 @@ START_TEST(records_of_another_log_do_not_count)
 	append(2, 1, 2, 1);
 	append(2, 1, 2, 2);
 	row.salt++;
-	ck_assert_int_eq(redo_load(redo, &row, 1000, &records), 0);
+	ck_assert_int_eq(redo_load(redo, &row, 1000, BASE, &records), 0);
 	ck_assert_uint_eq(records, 0);
 }
 END_TEST
@@ -230,7 +277,7 @@ START_TEST(after_an_error_it_takes_no_more)
 		bdev_fault_arm(dev, kind ? BDEV_FAULT_FLUSH : BDEV_FAULT_WRITE,
 			       1, -EIO, false);
 		make(2, 1, 1, 2);
-		ck_assert_int_eq(redo_append(redo, &rec), -EIO);
+		ck_assert_int_eq(redo_append(redo, &rec, BASE), -EIO);
 		ck_assert(!redo_has_room(redo, 0, 0));
 		ck_assert_uint_eq(redo_room(redo), 0);
 		has_page(2, 1, 1);
@@ -816,6 +863,71 @@ START_TEST(a_backup_has_what_the_log_has)
 }
 END_TEST
 
+/* While it is made, the mount goes on: a transaction, and a record on top of
+ * that, in a log that had none when the rows were copied. */
+START_TEST(records_on_top_of_later_rows_are_not_for_copied_ones)
+{
+	u64 ino, created, fh = make_file("f", 40, &ino), new;
+	u64 n = 99, blocks;
+	struct meta_super super;
+	struct meta_redo row;
+	struct redo *r;
+	struct meta *m;
+	char err[500];
+
+	ck_assert_uint_eq(redo_nr_records(fs_volume(t.fs)->redo), 0);
+	ck_assert_int_eq(run("mkdir snap"), 0);
+	ck_assert_int_eq(meta_copy(tmpdir_path("vol"), tmpdir_path("snap"), err,
+				   sizeof(err)),
+			 0);
+	new = make_file("g", 1, &created);
+	for (u64 i = 0; i < 40; i++)
+		put(fh, i, 2);
+	ck_assert_int_eq(test_commit(&t), 0);
+	small_commit(fh, 5, 3);
+	small_commit(new, 0, 3);
+
+	ck_assert_int_eq(
+		meta_open(tmpdir_path("snap"), false, &m, err, sizeof(err)), 0);
+	ck_assert_int_eq(meta_redo_get(m, &row), 0);
+	ck_assert_uint_ne(row.nr, 0);
+	meta_super(m, &super);
+	ck_assert_int_eq(redo_new(fs_volume(t.fs)->data, &r), 0);
+	ck_assert_int_eq(fs_volume(t.fs)->data->ops->size(fs_volume(t.fs)->data,
+							  &blocks),
+			 0);
+	ck_assert_int_eq(redo_load(r, &row, blocks, super.commit_no, &n),
+			 -ESTALE);
+	ck_assert_uint_eq(n, 0);
+	redo_free(r);
+	ck_assert_int_eq(meta_close(m), 0);
+	ck_assert_int_eq(fs_release(t.fs, new), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+/* Whoever makes the commits, the WAL is moved into the database. */
+START_TEST(the_wal_stays_short)
+{
+	struct stat attr = {.st_size = 0}, st;
+	u64 ino, fh;
+
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	t.commit_inline = true;
+	test_fs_open(&t);
+	fh = make_file("f", 8, &ino);
+	for (u64 i = 0; i < 3000; i++) {
+		ck_assert_int_eq(
+			fs_setattr(t.fs, ino, 0, &attr, FS_SET_SIZE, &st), 0);
+		put(fh, 0, 2 + i);
+		ck_assert_int_eq(test_fsync(&t, fh), 0);
+	}
+	ck_assert_int_eq(stat(tmpdir_path("vol/meta.db-wal"), &st), 0);
+	ck_assert_int_lt(st.st_size, 32 << 20);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	TCase *tc;
@@ -827,6 +939,9 @@ Suite *test_suite(void)
 	tcase_add_test(
 		tc, a_torn_record_is_the_end_and_one_before_others_is_damage);
 	tcase_add_test(tc, a_row_that_cannot_be_is_damage);
+	tcase_add_test(tc,
+		       records_of_later_rows_are_not_mixed_with_earlier_ones);
+	tcase_add_test(tc, unreadable_blocks_are_the_end_or_damage);
 	tcase_add_test(tc, records_of_another_log_do_not_count);
 	tcase_add_test(tc, after_an_error_it_takes_no_more);
 
@@ -851,5 +966,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_file_that_is_not_there_is_passed_over_by_a_repair);
 	tcase_add_test(tc, a_mount_to_read_sees_what_the_log_has);
 	tcase_add_test(tc, a_backup_has_what_the_log_has);
+	tcase_add_test(tc,
+		       records_on_top_of_later_rows_are_not_for_copied_ones);
+	tcase_add_test(tc, the_wal_stays_short);
 	return s;
 }
