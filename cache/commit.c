@@ -189,6 +189,7 @@ static void freeze(struct commit *c, struct address_space *as)
 	list_add_tail(&cf->node, &c->files);
 	c->stat.files++;
 	c->stat.pages += cf->nr_frozen;
+	c->stat.holed += !range_set_empty(&as->frozen_holes);
 }
 
 void commit_add(struct commit *c, struct address_space *as)

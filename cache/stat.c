@@ -234,6 +234,19 @@ u64 address_space_nr_dirty(const struct address_space *as)
 	return atomic_read(&as->nr_state[PAGE_DIRTY]);
 }
 
+u64 address_space_nr_only_dirty(struct address_space *as)
+{
+	u64 nr;
+
+	mutex_lock(&as->tree_lock);
+	nr = as->nr_state[PAGE_DIRTY];
+	if (as->nr_state[PAGE_SAVED] || as->nr_state[PAGE_SWAPPED] ||
+	    as->frozen || !range_set_empty(&as->holes))
+		nr = UINT64_MAX;
+	mutex_unlock(&as->tree_lock);
+	return nr;
+}
+
 /* ---- checking ---- */
 
 struct tally {

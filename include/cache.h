@@ -561,6 +561,9 @@ bool address_space_resident(struct address_space *as, u64 pgoff, u64 last,
 
 /* Pages that only frames have, at a glance. */
 u64 address_space_nr_dirty(const struct address_space *as);
+/* The same, if nothing else is uncommitted: no page in a slot, no hole, and no
+ * commit has it. UINT64_MAX: there is. */
+u64 address_space_nr_only_dirty(struct address_space *as);
 
 /* Has it a page, in memory or in swap? O(1). */
 bool address_space_any(const struct address_space *as);
@@ -652,6 +655,7 @@ void commit_leave_out(struct address_space *as, int err);
 /* Pages frozen, written by this commit, inline. */
 struct commit_stat {
 	u64 files, pages, written, inline_pages;
+	u64 holed; /* files of which something was cut off or punched */
 };
 void commit_stat(const struct commit *c, struct commit_stat *ret);
 

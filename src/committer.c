@@ -143,6 +143,8 @@ enum commit_scope committer_cut(struct committer *c, u64 epoch)
 	mutex_lock(&c->lock);
 	c->inflight = epoch;
 	scope = scope_asked_for(c);
+	if (c->want)
+		scope = max(scope, (enum commit_scope)COMMIT_UNASKED);
 	list_splice_tail(&c->waiting, &c->riding);
 	c->want = false;
 	mutex_unlock(&c->lock);
@@ -155,6 +157,7 @@ struct outcome {
 	int err;
 	int left_out;  /* an error of one of its files, which is not in it */
 	int names_err; /* why names and attributes are not in it */
+	bool logged;   /* it is a record of the redo log */
 };
 
 static int left_out_err(struct inode *inode, u64 epoch)
@@ -296,6 +299,7 @@ static bool is_db_damage(struct fs *fs, int err)
 static void turn_readonly(struct fs *fs, const char *why)
 {
 	__atomic_store_n(&fs->readonly, true, __ATOMIC_RELEASE);
+	volume_note_damaged(fs->volume);
 	fs_log(fs, LOG_CRIT, "%s: read-only from now on; unmount, %s", why,
 	       meta_failed(fs->volume->meta)
 		       ? "and mount again"
@@ -382,12 +386,15 @@ static struct outcome commit_once(struct fs *fs, enum commit_scope scope,
 		count_commit(fs, &t, begin_ns, begin_bytes, err);
 	transaction_done(&t);
 	fs->committer.names_held = t.names_err != 0;
-	return (struct outcome){
-		.err = err, .left_out = t.left_out, .names_err = t.names_err};
+	return (struct outcome){.err = err,
+				.left_out = t.left_out,
+				.names_err = t.names_err,
+				.logged = t.logged};
 }
 
-/* Context: turn held; it is given back before anybody is told. */
-static void run_commit(struct committer *c, enum commit_scope scope,
+/* Context: turn held; it is given back before anybody is told. Return: was it
+ * no more than a record of the redo log? */
+static bool run_commit(struct committer *c, enum commit_scope scope,
 		       bool last_try) __releases(&c->turn)
 {
 	struct outcome o = commit_once(c->fs, scope, last_try);
@@ -396,6 +403,7 @@ static void run_commit(struct committer *c, enum commit_scope scope,
 	committer_ended(c, &o, &reqs);
 	mutex_unlock(&c->turn);
 	answer_all(&reqs, &o);
+	return o.logged;
 }
 
 /* ---- in the thread of who asks ---- */
@@ -412,25 +420,44 @@ static bool is_alone(struct committer *c)
 	return alone;
 }
 
+/* Access times become records. */
 static bool has_records(struct fs *fs)
 {
 	bool any;
 
 	mutex_lock(&fs->ops.lock);
-	any = !list_empty(&fs->ops.open);
+	any = !list_empty(&fs->ops.open) || !list_empty(&fs->ops.accessed);
 	mutex_unlock(&fs->ops.lock);
 	return any;
 }
 
-/* What comes in between makes it a commit as any other, which takes this thread
- * longer, and is as right. Context: turn held. */
+static bool has_prealloc(struct inode *inode)
+{
+	bool any;
+
+	mutex_lock(&inode->lock);
+	any = inode->nr_prealloc != 0;
+	mutex_unlock(&inode->lock);
+	return any;
+}
+
+/* What comes in between can make it a transaction after all, which takes this
+ * thread longer; what is to be done behind it is left to the other. Context:
+ * turn held. */
 static bool will_be_small(struct committer *c, struct inode *inode)
 {
-	u64 pages = address_space_nr_dirty(&inode->mapping);
+	u64 pages = address_space_nr_only_dirty(&inode->mapping);
 
-	return pages <= SMALL_COMMIT_PAGES &&
+	return pages <= SMALL_COMMIT_PAGES && !has_prealloc(inode) &&
 	       redo_has_room(c->fs->volume->redo, 1, (u32)pages) &&
 	       !has_records(c->fs) && !fs_readonly(c->fs) && is_alone(c);
+}
+
+static void note_untidy(struct committer *c)
+{
+	mutex_lock(&c->lock);
+	c->untidy = true;
+	mutex_unlock(&c->lock);
 }
 
 static bool is_asked(struct committer *c)
@@ -438,7 +465,7 @@ static bool is_asked(struct committer *c)
 	bool asked;
 
 	mutex_lock(&c->lock);
-	asked = !list_empty(&c->waiting) || c->want || c->stop;
+	asked = !list_empty(&c->waiting) || c->want || c->stop || c->untidy;
 	mutex_unlock(&c->lock);
 	return asked;
 }
@@ -451,7 +478,8 @@ bool committer_run_small(struct committer *c, struct inode *inode)
 		mutex_unlock(&c->turn);
 		return false;
 	}
-	run_commit(c, COMMIT_ASKED, false);
+	if (!run_commit(c, COMMIT_ASKED, false))
+		note_untidy(c);
 	/* who asked meanwhile may have found it taken */
 	if (is_asked(c))
 		committer_wake(c);
@@ -506,7 +534,7 @@ static bool look_for_work(struct committer *c, u64 due,
 		*ret_scope = COMMIT_ALL;
 	else if (due <= now && *ret_scope == COMMIT_ASKED)
 		*ret_scope = COMMIT_UNASKED;
-	return c->stop || due <= now || !list_empty(&c->waiting);
+	return c->stop || due <= now || !list_empty(&c->waiting) || c->untidy;
 }
 
 static enum commit_scope wait_for_work(struct committer *c)
@@ -528,6 +556,7 @@ static enum commit_scope wait_for_work(struct committer *c)
 						       until);
 		}
 		c->poked = false;
+		c->untidy &= !found; /* it is done behind the commit */
 		mutex_unlock(&c->lock);
 	} while (!found);
 	return scope;
@@ -563,7 +592,7 @@ static void *committer_main(void *arg)
 		bool stop = shall_stop(c);
 
 		mutex_lock(&c->turn);
-		run_commit(c, scope, tries == STOP_TRIES - 1);
+		(void)run_commit(c, scope, tries == STOP_TRIES - 1);
 		mutex_lock(&c->turn);
 		tidy(c->fs);
 		mutex_unlock(&c->turn);

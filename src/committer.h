@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The committer: one thread, which alone writes SQL.
+ * The committer: one thread, or who has its turn, which alone writes SQL.
  *
  * It waits for a request (fsync, sync), for the timer, or for the cache asking
  * for space, and then makes one commit of everything asked for so far; whoever
@@ -88,6 +88,7 @@ struct committer {
 	u64 ended_nr;		  /* commits ended, well or not */
 	bool want;		  /* commit soon */
 	bool poked;		  /* the timer's length changed */
+	bool untidy;		  /* others made a transaction in its place */
 	bool stop, stopped;
 	int last_err; /* of the last commit */
 	u64 retry_ns; /* after an error nothing by itself before this */
@@ -136,7 +137,7 @@ bool committer_run_small(struct committer *c, struct inode *inode);
 bool committer_ride(struct committer *c, struct commit_req *req);
 
 /* Call @fn for each request with a group that belongs to the commit in flight.
- * Context: the committer thread; @fn takes no locks. */
+ * Context: turn held; @fn takes no locks. */
 void committer_for_groups(struct committer *c,
 			  void (*fn)(void *arg, const struct commit_req *req),
 			  void *arg);

@@ -118,7 +118,7 @@ bool fs_commit_may_free(struct fs *fs)
 	any = l->nr_open || l->nr_frozen || l->nr_dirty;
 	mutex_unlock(&l->lock);
 	blocks_stat(fs->volume->blocks, &st);
-	return any || st.deferred;
+	return any || st.deferred || redo_nr_records(fs->volume->redo);
 }
 
 int fs_lacks_space(struct fs *fs)

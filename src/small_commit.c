@@ -11,13 +11,27 @@
 #include "transaction.h"
 #include "volume_redo.h"
 
+/* Is anything of fallocate() in it? */
+static bool allocates(const struct transaction *t)
+{
+	struct inode *inode;
+	u64 start, last;
+
+	list_for_each_entry (inode, &t->files, commit_node) {
+		if (prealloc_next(inode, 0, &start, &last))
+			return true;
+	}
+	return false;
+}
+
 bool small_commit_is(const struct transaction *t)
 {
 	struct commit_stat st;
 
 	commit_stat(t->commit, &st);
 	return t->scope == COMMIT_ASKED && !t->nr_ops && t->nr_files &&
-	       t->nr_files <= REDO_FILES && st.pages <= REDO_PAGES;
+	       t->nr_files <= REDO_FILES && st.pages <= REDO_PAGES &&
+	       !st.holed && !allocates(t);
 }
 
 bool small_commit_fits(const struct transaction *t)
@@ -57,8 +71,6 @@ static bool add_page(struct redo_record *rec, const struct commit_run *run)
 
 static bool add_run(struct redo_record *rec, const struct commit_run *run)
 {
-	u64 start, last;
-
 	switch (run->kind) {
 	case COMMIT_FILE:
 		add_file(rec, run);
@@ -66,9 +78,7 @@ static bool add_run(struct redo_record *rec, const struct commit_run *run)
 	case COMMIT_INLINE:
 		return add_page(rec, run);
 	case COMMIT_FILE_END:
-		return !prealloc_next(
-			container_of(run->as, struct inode, mapping), 0, &start,
-			&last);
+		return true;
 	default:
 		return false;
 	}

@@ -915,6 +915,8 @@ void transaction_end(struct transaction *t, int err)
 		if (!err)
 			forget_lost(fs);
 	} else {
+		if (redo_nr_records(fs->volume->redo))
+			set_timer(&fs->ops, redo_first_ns(fs->volume->redo));
 		blocks_cancel_deferred(b, t->epoch);
 		give_back_blocks(t);
 		oplist_restore(&fs->ops, &t->ops);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One commit: what belongs to it, and its way to the volume. See committer.h
- * for the steps. The committer thread alone calls this.
+ * for the steps. Who has the committer's turn calls this.
  */
 #ifndef FOLIO_TRANSACTION_H
 #define FOLIO_TRANSACTION_H
@@ -54,7 +54,8 @@ void transaction_cut(struct transaction *t);
 /* Though nothing was cut: is the redo log to be taken over, or given up? */
 bool transaction_redo_is_due(const struct transaction *t);
 
-/* Write out, replay, COMMIT, sync; or a record of the redo log instead. Return: 0 or -errno; nothing changed. */
+/* Write out, replay, COMMIT, sync; or a record of the redo log instead.
+ * Return: 0, or -errno: nothing changed. */
 int transaction_write(struct transaction *t);
 
 /* Bring caches and lists to what became of it. */

@@ -1032,11 +1032,16 @@ static void save_map(struct volume *v, struct freemap_key *key)
 		(void)freemap_save(v->dirfd, key, data_blocks, v->blocks);
 }
 
+void volume_note_damaged(struct volume *v)
+{
+	v->damaged = true;
+}
+
 /* Close the database. Return: the first error. */
 static int close_meta(struct volume *v)
 {
-	bool whole = !v->readonly && v->blocks && !meta_failed(v->meta) &&
-		     !volume_redo_drop(v);
+	bool whole = !v->readonly && !v->damaged && v->blocks &&
+		     !meta_failed(v->meta) && !volume_redo_drop(v);
 	struct freemap_key key = freemap_key(v);
 	int err = whole ? trim(v) : 0;
 	int meta_err = meta_close(v->meta);

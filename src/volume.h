@@ -50,7 +50,8 @@ struct volume {
 	u64 max_blocks;	 /* bound of data, 0: the host's */
 	bool map_loaded; /* the block map was, not built from extents */
 
-	u64 spared; /* the committer's: see volume_spare_host() */
+	u64 spared;   /* the committer's: see volume_spare_host() */
+	bool damaged; /* see volume_note_damaged() */
 
 	struct mutex grow_lock; /* LOCK_CONN: held while `data` grows */
 
@@ -102,6 +103,10 @@ int volume_open(const char *path, const struct volume_options *opt,
 
 /* What `lock` says about the holder: mountpoint, pid. */
 int volume_lock_note(struct volume *v, const char *mountpoint);
+
+/* Nothing is written to the database any more, not even when it is closed.
+ * Context: the committer. */
+void volume_note_damaged(struct volume *v);
 
 /* Everything is committed by now. Gives what `data` has behind its last used
  * block back to the host, and saves the block map. Keeps going after errors,

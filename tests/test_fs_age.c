@@ -220,9 +220,13 @@ START_TEST(parts_of_a_millisecond_add_up)
 
 	for (u64 i = 0; i < 40; i++) {
 		u64 until = now_ns() + 300000;
+		struct stat attr = {.st_mode = 0600 + (i & 1)};
 		pthread_t thread;
 
+		/* with the mode it is a transaction, which can be held up */
 		write_page(fh, 0);
+		ck_assert_int_eq(
+			fs_setattr(t.fs, ino, 0, &attr, FS_SET_MODE, &attr), 0);
 		thread = begin_fsync();
 		while (now_ns() < until)
 			;
