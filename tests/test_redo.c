@@ -12,10 +12,12 @@
 #include <unistd.h>
 
 #include "backup.h"
+#include "fs_internal.h"
 #include "fs_util.h"
 #include "meta_int.h"
 #include "redo.h"
 #include "tmpdir.h"
+#include "transaction.h"
 #include "volume_check.h"
 
 /* ---- by itself ---- */
@@ -662,6 +664,140 @@ START_TEST(it_is_given_up_when_blocks_are_scarce)
 }
 END_TEST
 
+/* ---- moments ---- */
+
+/* What is to be looked at before the real one is called; once. */
+static void (*at_commit_end)(void);
+static void (*at_patch)(void);
+static void (*at_cut)(void);
+
+void __real_commit_end(struct commit *c, int err);
+void __wrap_commit_end(struct commit *c, int err);
+void __real_redo_patch_map(struct redo *r, u64 ino, u64 pgoff, u32 nr,
+			   struct meta_page *map);
+void __wrap_redo_patch_map(struct redo *r, u64 ino, u64 pgoff, u32 nr,
+			   struct meta_page *map);
+void __real_transaction_cut(struct transaction *tr);
+void __wrap_transaction_cut(struct transaction *tr);
+
+static void call_once(void (**what)(void))
+{
+	void (*fn)(void) = __atomic_exchange_n(what, NULL, __ATOMIC_ACQ_REL);
+
+	if (fn)
+		fn();
+}
+
+void __wrap_commit_end(struct commit *c, int err)
+{
+	call_once(&at_commit_end);
+	__real_commit_end(c, err);
+}
+
+void __wrap_redo_patch_map(struct redo *r, u64 ino, u64 pgoff, u32 nr,
+			   struct meta_page *map)
+{
+	call_once(&at_patch);
+	__real_redo_patch_map(r, ino, pgoff, nr, map);
+}
+
+void __wrap_transaction_cut(struct transaction *tr)
+{
+	call_once(&at_cut);
+	__real_transaction_cut(tr);
+}
+
+static u64 looked_ino, looked_fh;
+static bool looked_right;
+
+/* Does the volume have page 3 as of @version? */
+static bool volume_has(u64 version)
+{
+	static _Alignas(PAGE_SIZE) u8 page[PAGE_SIZE], want[PAGE_SIZE];
+	void *pages = page;
+	int errs = 0;
+
+	test_pattern(want, PAGE_SIZE, (u64)3 * PAGE_SIZE, version);
+	return !volume_read_pages(fs_volume(t.fs), looked_ino, 3, 1, &pages,
+				  &errs) &&
+	       !errs && !memcmp(page, want, PAGE_SIZE);
+}
+
+static void look_for_third_version(void)
+{
+	looked_right = volume_has(3);
+}
+
+/* Pages become CLEAN in commit_end(), and may be evicted at once: by then the
+ * volume must give what was committed, not what the log had of it before. */
+START_TEST(a_page_that_becomes_clean_is_in_the_volume)
+{
+	struct stat attr = {.st_mode = 0600};
+
+	for (int transaction = 0; transaction < 2; transaction++) {
+		looked_fh = make_file(transaction ? "g" : "f", 8, &looked_ino);
+		small_commit(looked_fh, 3, 2);
+		put(looked_fh, 3, 3);
+		if (transaction)
+			ck_assert_int_eq(fs_setattr(t.fs, looked_ino, 0, &attr,
+						    FS_SET_MODE, &attr),
+					 0);
+		looked_right = false;
+		at_commit_end = look_for_third_version;
+		ck_assert_int_eq(test_fsync(&t, looked_fh), 0);
+		ck_assert(looked_right);
+		ck_assert_int_eq(fs_release(t.fs, looked_fh), 0);
+	}
+}
+END_TEST
+
+/* The log is taken over when the rows have been read and not the log yet. */
+static void take_over(void)
+{
+	put(looked_fh, 5, 9);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_uint_eq(redo_nr_records(fs_volume(t.fs)->redo), 0);
+}
+
+START_TEST(who_reads_while_the_log_is_taken_over_reads_again)
+{
+	looked_fh = make_file("f", 8, &looked_ino);
+	small_commit(looked_fh, 3, 2);
+	at_patch = take_over;
+	ck_assert(volume_has(2));
+	ck_assert(!at_patch);
+	ck_assert_int_eq(fs_release(t.fs, looked_fh), 0);
+}
+END_TEST
+
+static void want_all(void)
+{
+	committer_want(&t.fs->committer);
+}
+
+/* Somebody wants all committed when a small commit is about to cut: then it is
+ * that commit, and the wish is not lost. */
+START_TEST(a_wish_for_more_is_not_lost_to_a_small_commit)
+{
+	struct cache_gauges g;
+	u64 ino, fh, other;
+
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	t.commit_inline = true;
+	test_fs_open(&t);
+	other = make_file("g", 8, &ino);
+	fh = make_file("f", 8, &ino);
+	put(other, 1, 2);
+	put(fh, 1, 2);
+	at_cut = want_all;
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	cache_gauges(t.fs->cache, &g);
+	ck_assert_uint_eq(g.nr_uncommitted, 0);
+	ck_assert_int_eq(fs_release(t.fs, other), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 /* ---- looked at from outside ---- */
 
 static char lines[1000];
@@ -825,7 +961,8 @@ START_TEST(a_mount_to_read_sees_what_the_log_has)
 	struct meta_redo row;
 	struct volume *v;
 	char err[200];
-	u8 page[PAGE_SIZE], want[PAGE_SIZE];
+	_Alignas(PAGE_SIZE) u8 page[PAGE_SIZE];
+	u8 want[PAGE_SIZE];
 	void *pages = page;
 	int errs = 0;
 	u64 ino = killed_with_three(&row);
@@ -969,5 +1106,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc,
 		       records_on_top_of_later_rows_are_not_for_copied_ones);
 	tcase_add_test(tc, the_wal_stays_short);
+	tcase_add_test(tc, a_page_that_becomes_clean_is_in_the_volume);
+	tcase_add_test(tc, who_reads_while_the_log_is_taken_over_reads_again);
+	tcase_add_test(tc, a_wish_for_more_is_not_lost_to_a_small_commit);
 	return s;
 }
