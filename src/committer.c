@@ -143,8 +143,8 @@ enum commit_scope committer_cut(struct committer *c, u64 epoch)
 	mutex_lock(&c->lock);
 	c->inflight = epoch;
 	scope = scope_asked_for(c);
-	if (c->want)
-		scope = max(scope, (enum commit_scope)COMMIT_UNASKED);
+	if (c->want && scope == COMMIT_ASKED)
+		scope = COMMIT_UNASKED;
 	list_splice_tail(&c->waiting, &c->riding);
 	c->want = false;
 	mutex_unlock(&c->lock);
@@ -453,21 +453,18 @@ static bool will_be_small(struct committer *c, struct inode *inode)
 	       !has_records(c->fs) && !fs_readonly(c->fs) && is_alone(c);
 }
 
-static void note_untidy(struct committer *c)
-{
-	mutex_lock(&c->lock);
-	c->untidy = true;
-	mutex_unlock(&c->lock);
-}
-
-static bool is_asked(struct committer *c)
+/* The thread goes on: who asked meanwhile may have found the turn taken, and
+ * behind a transaction there is to be tidied. */
+static void hand_over(struct committer *c, bool logged)
 {
 	bool asked;
 
 	mutex_lock(&c->lock);
+	c->untidy |= !logged;
 	asked = !list_empty(&c->waiting) || c->want || c->stop || c->untidy;
 	mutex_unlock(&c->lock);
-	return asked;
+	if (asked)
+		committer_wake(c);
 }
 
 bool committer_run_small(struct committer *c, struct inode *inode)
@@ -478,11 +475,7 @@ bool committer_run_small(struct committer *c, struct inode *inode)
 		mutex_unlock(&c->turn);
 		return false;
 	}
-	if (!run_commit(c, COMMIT_ASKED, false))
-		note_untidy(c);
-	/* who asked meanwhile may have found it taken */
-	if (is_asked(c))
-		committer_wake(c);
+	hand_over(c, run_commit(c, COMMIT_ASKED, false));
 	return true;
 }
 

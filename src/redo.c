@@ -183,8 +183,7 @@ static void index_file(struct redo *r, const struct redo_file *f)
 	if (!i) {
 		assert(r->nr_files < INDEX_FILES);
 		i = &r->file[r->nr_files++];
-		i->grown = 0;
-		i->f = *f;
+		i->f.ino = f->ino;
 		rb_insert(&r->files, &i->node, parent, link, NULL);
 	}
 	i->f = *f;
@@ -585,7 +584,6 @@ static int apply_pages(struct redo *r, struct meta *m, meta_freed_fn freed,
 			f->grown += meta_extent_growth(m) - before;
 		if (!err && moved)
 			moved(arg, ino, pgoff, n);
-		p = page_from(r, ino, pgoff + n);
 	}
 	return err;
 }

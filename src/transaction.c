@@ -220,22 +220,21 @@ bool transaction_redo_is_due(const struct transaction *t)
 }
 
 /* How many pages of a file stay in their frames, and are written from there. */
-static u32 inline_pages(const struct transaction *t, bool scarce)
+static u32 inline_pages(const struct transaction *t, bool scarce, bool fits)
 {
 	if (scarce || t->nr_files > INLINE_FILES)
 		return 0;
-	return small_commit_is(t) && small_commit_fits(t) ? SMALL_COMMIT_PAGES
-							  : INLINE_PAGES;
+	return fits ? SMALL_COMMIT_PAGES : INLINE_PAGES;
 }
 
-static int write_out(struct transaction *t, bool scarce)
+static int write_out(struct transaction *t, u32 nr_inline)
 {
 	int err;
 
 	if (!t->nr_files)
 		return 0;
 
-	err = commit_writeout(t->commit, inline_pages(t, scarce));
+	err = commit_writeout(t->commit, nr_inline);
 	return err ? err : flush_slots(t);
 }
 
@@ -737,9 +736,11 @@ static int write_rows(struct transaction *t)
 int transaction_write(struct transaction *t)
 {
 	bool scarce = blocks_are_scarce(t);
+	bool small = small_commit_is(t);
+	bool fits = small && small_commit_fits(t);
 	int err;
 
-	err = write_out(t, scarce);
+	err = write_out(t, inline_pages(t, scarce, fits));
 	if (err)
 		return err;
 	keep_groups_whole(t);
@@ -750,12 +751,11 @@ int transaction_write(struct transaction *t)
 	if (t->names_err && !any_file_left(t))
 		return t->names_err;
 
-	if (small_commit_is(t) && small_commit_fits(t) &&
-	    small_commit_write(t)) {
+	if (fits && small_commit_write(t)) {
 		t->visible = t->logged = true;
 		return 0;
 	}
-	volume_redo_plan(t->fs->volume, small_commit_is(t), scarce, &t->redo);
+	volume_redo_plan(t->fs->volume, small, scarce, &t->redo);
 	t->planned = true;
 	return write_rows(t);
 }

@@ -104,8 +104,8 @@ int volume_open(const char *path, const struct volume_options *opt,
 /* What `lock` says about the holder: mountpoint, pid. */
 int volume_lock_note(struct volume *v, const char *mountpoint);
 
-/* Nothing is written to the database any more, not even when it is closed.
- * Context: the committer. */
+/* Its rows make no sense: closing it makes no transaction, and saves no block
+ * map. Context: the committer. */
 void volume_note_damaged(struct volume *v);
 
 /* Everything is committed by now. Gives what `data` has behind its last used

@@ -70,6 +70,20 @@ static int prepare(struct volume *v, u64 start, u32 nr)
 	return err ? err : volume_flush(v);
 }
 
+/* Up to @want blocks in one place, if so many can be spared. Return: how many,
+ * 0: none. */
+static u32 take_run(struct volume *v, u32 want, u64 *ret_start)
+{
+	u32 nr;
+	int err;
+
+	if (volume_reserve(v, want))
+		return 0;
+	err = blocks_alloc(v->blocks, want, ret_start, &nr);
+	blocks_unreserve(v->blocks, want);
+	return err ? 0 : nr;
+}
+
 static bool new_salt(struct meta_redo *row)
 {
 	row->seq = 1;
@@ -85,11 +99,10 @@ static bool allocate(struct volume *v, struct meta_redo *ret_row)
 
 	blocks_stat(v->blocks, &st);
 	want = (u32)min(st.total / LOG_SHARE, (u64)REDO_BLOCKS);
-	if (want < REDO_BLOCKS_MIN || volume_reserve(v, want))
+	if (want < REDO_BLOCKS_MIN)
 		return false;
-	err = blocks_alloc(v->blocks, want, &start, &nr);
-	blocks_unreserve(v->blocks, want);
-	if (err)
+	nr = take_run(v, want, &start);
+	if (!nr)
 		return false;
 
 	err = nr < REDO_BLOCKS_MIN ? -ENOSPC : prepare(v, start, nr);
@@ -141,13 +154,8 @@ static bool copy_run(struct volume *v, u64 ino, u64 pgoff, u32 nr,
 		     struct redo_plan *plan)
 {
 	u64 block;
-	u32 got;
+	u32 got = take_run(v, nr, &block);
 
-	if (volume_reserve(v, nr))
-		return false;
-	if (blocks_alloc(v->blocks, nr, &block, &got))
-		got = 0;
-	blocks_unreserve(v->blocks, nr);
 	if (got == nr && !write_copy(v, ino, pgoff, nr, block)) {
 		plan->copies[plan->nr_copies].start = block;
 		plan->copies[plan->nr_copies++].nr = nr;
@@ -315,17 +323,11 @@ int volume_redo_load(struct volume *v, struct meta_redo *ret_row, char *err,
 
 int volume_redo_replay(struct volume *v, meta_freed_fn freed, void *arg)
 {
+	const struct redo_plan plan = {.apply = true, .renew = true};
 	struct meta_redo row;
-	int err;
 
 	redo_row(v->redo, &row);
-	if (!row.nr)
-		return 0;
-	err = redo_apply(v->redo, v->meta, freed, NULL, arg);
-	if (!err)
-		err = freed(arg, row.start + redo_used(v->redo),
-			    row.nr - redo_used(v->redo));
-	return err ? err : meta_redo_put(v->meta, NULL);
+	return row.nr ? volume_redo_apply(v, &plan, freed, NULL, arg) : 0;
 }
 
 void volume_redo_replayed(struct volume *v)
