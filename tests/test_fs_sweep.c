@@ -383,16 +383,22 @@ static void run_well(u64 nr[FAULT_NR])
 	memset(&world, 0, sizeof(world));
 	take_image(&image[0]);
 	for (nr_steps = 0; load->step[nr_steps]; nr_steps++) {
-		if (!nr_steps != load->mounts)
+		bool counted = nr_steps || load->mounts;
+
+		if (counted)
 			faults_count();
 		must(run_step(nr_steps) == 0);
 		(void)faults_disarm();
-		for (int k = 0; k < FAULT_NR; k++)
+		for (int k = 0; counted && k < FAULT_NR; k++)
 			nr[k] += faults_counted((enum fault_kind)k);
 		take_image(&image[nr_steps + 1]);
 	}
 	if (world.fs)
 		must(unmount_it() == 0);
+	for (int k = 0; k < FAULT_NR && getenv("FOLIO_LOUD"); k++)
+		(void)fprintf(stderr, "%s: %llu of %s\n", load->name,
+			      (unsigned long long)nr[k],
+			      fault_name((enum fault_kind)k));
 }
 
 static void try_all(const u64 nr[FAULT_NR])
