@@ -236,6 +236,10 @@ int meta_checkpoint(struct meta *m, bool force)
 		return 0;
 	if (meta_failed(m))
 		return -EIO;
+	/* one that meta_rollback() could not end would be in the way */
+	rc = end_txn(m);
+	if (rc)
+		return rc;
 	if (force)
 		rc = checkpoint(m, SQLITE_CHECKPOINT_TRUNCATE);
 	else if (is_restart_due(m))
