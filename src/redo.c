@@ -700,6 +700,15 @@ bool redo_retry(struct redo *r, u32 seq)
 	return __atomic_load_n(&r->taken_over, __ATOMIC_ACQUIRE) != seq;
 }
 
+static struct meta_page map_of(const struct index_page *p)
+{
+	return (struct meta_page){
+		.kind = META_PAGE_BLOCK,
+		.block = p->block,
+		.sum = p->sum,
+	};
+}
+
 void redo_patch_map(struct redo *r, u64 ino, u64 pgoff, u32 nr,
 		    struct meta_page *map)
 {
@@ -710,11 +719,7 @@ void redo_patch_map(struct redo *r, u64 ino, u64 pgoff, u32 nr,
 	mutex_lock(&r->lock);
 	p = page_from(r, ino, pgoff);
 	for (; p && p->ino == ino && p->pgoff < pgoff + nr; p = next_page(p))
-		map[p->pgoff - pgoff] = (struct meta_page){
-			.kind = META_PAGE_BLOCK,
-			.block = p->block,
-			.sum = p->sum,
-		};
+		map[p->pgoff - pgoff] = map_of(p);
 	mutex_unlock(&r->lock);
 }
 
@@ -736,20 +741,32 @@ void redo_patch_inode(struct redo *r, struct inode_row *row)
 	mutex_unlock(&r->lock);
 }
 
-bool redo_next_page(struct redo *r, u64 ino, u64 pgoff, u64 *ret_pgoff)
+bool redo_next(struct redo *r, u64 *ino, u64 *pgoff, struct meta_page *ret)
 {
 	struct index_page *p;
-	bool found;
 
 	if (!redo_nr_records(r))
 		return false;
 	mutex_lock(&r->lock);
-	p = page_from(r, ino, pgoff);
-	found = p && p->ino == ino;
-	if (found)
-		*ret_pgoff = p->pgoff;
+	p = page_from(r, *ino, *pgoff);
+	if (p) {
+		*ino = p->ino;
+		*pgoff = p->pgoff;
+		*ret = map_of(p);
+	}
 	mutex_unlock(&r->lock);
-	return found;
+	return p;
+}
+
+bool redo_next_page(struct redo *r, u64 ino, u64 pgoff, u64 *ret_pgoff)
+{
+	struct meta_page map;
+	u64 found = ino;
+
+	if (!redo_next(r, &found, &pgoff, &map) || found != ino)
+		return false;
+	*ret_pgoff = pgoff;
+	return true;
 }
 
 /* ---- growth ---- */

@@ -165,6 +165,9 @@ void redo_patch_map(struct redo *r, u64 ino, u64 pgoff, u32 nr,
 		    struct meta_page *map);
 /* Size and times of an inode. */
 void redo_patch_inode(struct redo *r, struct inode_row *row);
+/* The first page that the log has, of whichever file, at or behind (*ino,
+ * *pgoff), which are set to it. *ret is as of redo_patch_map(). */
+bool redo_next(struct redo *r, u64 *ino, u64 *pgoff, struct meta_page *ret);
 /* The first page of @ino at or behind @pgoff that the log has. */
 bool redo_next_page(struct redo *r, u64 ino, u64 pgoff, u64 *ret_pgoff);
 

@@ -9,6 +9,7 @@
 #include <syslog.h>
 
 #include "fs_internal.h"
+#include "redo.h"
 #include "sum.h"
 
 /* What a scrub has at hand. */
@@ -122,6 +123,26 @@ static int look(struct pass *p, u8 bad[META_EXTENT_MAX], u32 *ret_bad)
 	return err;
 }
 
+/* The next page of the redo log. Return: is there one? */
+static bool look_in_log(struct pass *p, u8 bad[META_EXTENT_MAX], u32 *ret_bad)
+{
+	struct volume *v = p->s->fs->volume;
+	u32 token = blocks_read_enter(v->blocks);
+	struct meta_page page;
+	bool any = redo_next(v->redo, &p->ino, &p->pgoff, &page);
+
+	if (any) {
+		p->row.pgoff = p->pgoff;
+		p->row.npages = 1;
+		p->row.block = page.block;
+		p->row.flags = 0;
+		p->row.sums[0] = page.sum;
+		*ret_bad = read_extent(p, bad);
+	}
+	blocks_read_leave(v->blocks, token);
+	return any;
+}
+
 static void report(struct pass *p, const u8 bad[META_EXTENT_MAX])
 {
 	struct scrub *s = p->s;
@@ -173,25 +194,36 @@ static bool keep_pace(struct pass *p)
 
 /* ---- the thread ---- */
 
+/* What was just looked at. Return: go on? */
+static bool account(struct pass *p, const u8 bad[META_EXTENT_MAX], u32 nr_bad)
+{
+	if (nr_bad) {
+		add(&p->s->errors, nr_bad);
+		report(p, bad);
+	}
+	if (extent_has_blocks(p->row.flags) && extent_has_sums(p->row.flags)) {
+		add(&p->s->blocks, p->row.npages);
+		add(&p->s->done, p->row.npages);
+	}
+	return keep_pace(p);
+}
+
+/* First what no row refers to yet: what a transaction takes over meanwhile is
+ * met among the extents. */
 static int run(struct pass *p)
 {
 	u8 bad[META_EXTENT_MAX];
 	u32 nr_bad;
 	int more;
 
-	while ((more = look(p, bad, &nr_bad)) > 0) {
-		if (nr_bad) {
-			add(&p->s->errors, nr_bad);
-			report(p, bad);
-		}
-		if (extent_has_blocks(p->row.flags) &&
-		    extent_has_sums(p->row.flags)) {
-			add(&p->s->blocks, p->row.npages);
-			add(&p->s->done, p->row.npages);
-		}
-		if (!keep_pace(p))
+	for (; look_in_log(p, bad, &nr_bad); p->pgoff++)
+		if (!account(p, bad, nr_bad))
 			return -EINTR;
-	}
+
+	p->ino = p->pgoff = 0;
+	while ((more = look(p, bad, &nr_bad)) > 0)
+		if (!account(p, bad, nr_bad))
+			return -EINTR;
 	return more;
 }
 

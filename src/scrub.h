@@ -6,8 +6,9 @@
  * One thread of our own, that lives as long as a scrub lasts: no request waits
  * for it. It looks one extent up at a time and reads it within
  * blocks_read_enter() and _leave(), so that no block is used anew while it is
- * being read, and others are held back no longer than by any reader. What is
- * committed while it runs may be seen or not.
+ * being read, and others are held back no longer than by any reader. Pages that
+ * only the redo log has come first. What is committed while it runs may be seen
+ * or not.
  *
  * Each bad range is logged and noted, up to SCRUB_BAD_MAX of them; the notes
  * stay until the next scrub.

@@ -115,6 +115,19 @@ void test_fs_check_volume(void)
 	ck_assert_msg(nr == 0, "volume_check: %ld %s", nr, err);
 }
 
+void test_fs_spoil_block(u64 block)
+{
+	int fd = open(tmpdir_path("vol/data"), O_RDWR);
+	off_t pos = (off_t)(block * PAGE_SIZE + 9);
+	u8 byte;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pread(fd, &byte, 1, pos), 1);
+	byte ^= 4;
+	ck_assert_int_eq(pwrite(fd, &byte, 1, pos), 1);
+	(void)close(fd);
+}
+
 void test_fs_reopen(struct test_fs *t)
 {
 	ck_assert_int_eq(test_fs_close(t), 0);

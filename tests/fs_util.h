@@ -34,6 +34,8 @@ int test_fs_close(struct test_fs *t);
 void test_fs_reopen(struct test_fs *t);
 /* folioctl check finds nothing. Context: closed. */
 void test_fs_check_volume(void);
+/* A bit of a block is not as it was written. */
+void test_fs_spoil_block(u64 block);
 
 /* Shorthands that must succeed. Look-up counts are given back at once. */
 u64 test_mkdir(struct test_fs *t, u64 parent, const char *name);

@@ -434,6 +434,51 @@ START_TEST(what_the_log_has_is_seen_by_all)
 }
 END_TEST
 
+static void scrub(u64 want_errors)
+{
+	struct fs_stat st;
+
+	ck_assert_int_eq(fs_scrub(t.fs, true), 0);
+	do {
+		(void)usleep(1000);
+		fs_stat(t.fs, &st);
+	} while (st.scrub_running);
+	ck_assert_uint_eq(st.scrub_errors, want_errors);
+}
+
+START_TEST(a_scrub_reads_what_the_log_has)
+{
+	struct redo *log;
+	struct fs_scrub_bad *bad;
+	struct meta_page map;
+	u64 pgoff = 9, found, ino, fh = make_file("f", 4, &ino);
+	size_t nr;
+
+	small_commit(fh, 2, 7);
+	small_commit(fh, 9, 8);
+	log = fs_volume(t.fs)->redo;
+	scrub(0);
+	found = ino;
+	ck_assert(redo_next(log, &found, &pgoff, &map));
+	ck_assert(found == ino && pgoff == 9);
+	test_fs_spoil_block(map.block);
+	scrub(1);
+	ck_assert_int_eq(fs_scrub_bad(t.fs, &bad, &nr), 0);
+	ck_assert_uint_eq(nr, 1);
+	ck_assert(bad->ino == ino && bad->pgoff == 9 && bad->nr == 1);
+	free(bad);
+	ck_assert_uint_eq(redo_nr_records(log), 2);
+
+	/* once rows refer to it, it is found there */
+	put(fh, 2, 7);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_uint_eq(redo_nr_records(log), 0);
+	scrub(2);
+	put(fh, 9, 8);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
 /* Names and attributes, holes and cuts, and what nobody asked for, are for a
  * transaction; and it takes the records over. */
 START_TEST(what_is_not_small_is_a_transaction)
@@ -873,18 +918,6 @@ START_TEST(a_repair_keeps_what_the_log_has)
 }
 END_TEST
 
-static void flip(u64 block)
-{
-	u8 byte;
-	int fd = open(tmpdir_path("vol/data"), O_RDWR);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(pread(fd, &byte, 1, (off_t)(block * PAGE_SIZE)), 1);
-	byte ^= 1;
-	ck_assert_int_eq(pwrite(fd, &byte, 1, (off_t)(block * PAGE_SIZE)), 1);
-	(void)close(fd);
-}
-
 START_TEST(a_damaged_log_is_told_and_a_repair_gives_up_the_rest)
 {
 	struct volume_check_options check = {.report = note_line};
@@ -895,7 +928,7 @@ START_TEST(a_damaged_log_is_told_and_a_repair_gives_up_the_rest)
 	char err[200];
 	u64 ino = killed_with_three(&row);
 
-	flip(row.start + 2);
+	test_fs_spoil_block(row.start + 2);
 	for (int ro = 0; ro < 2; ro++) {
 		opt.readonly = ro;
 		ck_assert_int_eq(volume_open(tmpdir_path("vol"), &opt, &v, err,
@@ -1088,6 +1121,7 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(tc, open_fs, drop_fs);
 	tcase_add_test(tc, small_commits_are_there_after_a_kill);
 	tcase_add_test(tc, what_the_log_has_is_seen_by_all);
+	tcase_add_test(tc, a_scrub_reads_what_the_log_has);
 	tcase_add_test(tc, what_is_not_small_is_a_transaction);
 	tcase_add_loop_test(tc, a_log_goes_on_in_another_place_for_ever, 0, 2);
 	tcase_add_test(tc, who_asks_makes_it_and_need_not_wait);

@@ -720,19 +720,6 @@ static u64 scrub_errors(void)
 	return st.scrub_errors;
 }
 
-/* Flip a byte of the first block that is in use. */
-static void spoil_block(off_t block)
-{
-	int fd = open(in_volume("data"), O_RDWR);
-	u8 byte;
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(pread(fd, &byte, 1, block * (off_t)PAGE_SIZE + 9), 1);
-	byte ^= 4;
-	ck_assert_int_eq(pwrite(fd, &byte, 1, block * (off_t)PAGE_SIZE + 9), 1);
-	(void)close(fd);
-}
-
 START_TEST(a_scrub_finds_what_has_gone_bad_while_the_volume_is_in_use)
 {
 	struct fs_scrub_bad *bad;
@@ -750,7 +737,7 @@ START_TEST(a_scrub_finds_what_has_gone_bad_while_the_volume_is_in_use)
 	ck_assert_uint_eq(st.scrub_blocks, st.scrub_done_blocks);
 
 	/* block 1 holds a page of some file */
-	spoil_block(1);
+	test_fs_spoil_block(1);
 	fs_set_scrub_rate(t.fs, PAGE_SIZE);
 	ck_assert_int_eq(fs_scrub(t.fs, true), 0);
 	ck_assert_int_eq(fs_scrub(t.fs, true), -EBUSY);
