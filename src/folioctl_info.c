@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #include "folioctl.h"
 #include "units.h"
 #include "volume.h"
+#include "wal.h"
 
 static bool is_number(const char *s)
 {
@@ -121,11 +123,13 @@ static bool is_locked(const struct stat *st, int pid)
 	return ret;
 }
 
-/* Who has it: what stands in `lock`, lines of pid and mountpoint. */
-static void add_holder(struct strbuf *sb, const char *path)
+/* Who has it: what stands in `lock`, lines of pid and mountpoint. Return: does
+ * anybody? */
+static bool add_holder(struct strbuf *sb, const char *path)
 {
 	struct strbuf file = STRBUF_INIT;
 	char line[4200];
+	bool held = false;
 	struct stat st;
 	int pid = 0;
 	FILE *f;
@@ -135,22 +139,52 @@ static void add_holder(struct strbuf *sb, const char *path)
 	strbuf_release(&file);
 	while (f && fgets(line, sizeof(line), f)) {
 		line[strcspn(line, "\n")] = '\0';
-		if (sscanf(line, "pid %d", &pid) == 1 &&
-		    (fstat(fileno(f), &st) < 0 || !is_locked(&st, pid)))
-			break;
+		if (sscanf(line, "pid %d", &pid) == 1) {
+			held = fstat(fileno(f), &st) == 0 &&
+			       is_locked(&st, pid);
+			if (!held)
+				break;
+		}
 		strbuf_add_path(sb, line);
 		strbuf_addch(sb, '\n');
 	}
 	if (f)
 		(void)fclose(f);
+	return held;
 }
 
-static int volume_lines(const char *path, struct strbuf *sb)
+/*
+ * What was read may be a state before commits that were durable. Nobody writes
+ * while we look: nobody had it before, nor has it now. Context: meta.db is not
+ * open.
+ */
+static int complain_log(const char *path)
+{
+	struct strbuf unused = STRBUF_INIT;
+	char text[WAL_TEXT_MAX];
+	struct wal_report log = {0};
+	int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool damaged;
+
+	damaged = dirfd >= 0 && wal_inspect(dirfd, &log) == 0 && log.damaged &&
+		  !add_holder(&unused, path);
+	strbuf_release(&unused);
+	if (dirfd >= 0)
+		(void)close(dirfd);
+	if (!damaged)
+		return EXIT_OK;
+	wal_describe(&log, text);
+	return complain("%s: %s", path, text);
+}
+
+/* *ret_damaged: it is not all that there was, which has been told. */
+static int volume_lines(const char *path, struct strbuf *sb, bool *ret_damaged)
 {
 	struct meta_super super;
 	struct meta *meta;
 	char err[512] = "";
 	u64 inodes;
+	bool held;
 
 	if (meta_open(path, true, &meta, err, sizeof(err)) < 0)
 		return complain("%s: %s", path, err);
@@ -162,10 +196,11 @@ static int volume_lines(const char *path, struct strbuf *sb)
 
 	add_host_bytes(sb, path, "data");
 	add_host_bytes(sb, path, "meta.db");
-	add_holder(sb, path);
+	held = add_holder(sb, path);
 	strbuf_addstr(sb, "path ");
 	strbuf_add_path(sb, path);
 	strbuf_addch(sb, '\n');
+	*ret_damaged = !held && complain_log(path) != EXIT_OK;
 	return EXIT_OK;
 }
 
@@ -211,24 +246,26 @@ static int info(const char *path, bool json)
 {
 	struct strbuf out = STRBUF_INIT;
 	struct strbuf sb = STRBUF_INIT;
+	bool damaged = false;
 	int status;
 
 	if (access(path, F_OK) == 0 && !is_volume(path) && !is_mount(path))
 		return complain("%s: neither a volume nor a mount of foliofs",
 				path);
-	status = is_volume(path) ? volume_lines(path, &sb)
+	status = is_volume(path) ? volume_lines(path, &sb, &damaged)
 				 : mount_lines(path, &sb);
-	if (status != EXIT_OK || !json) {
-		if (status == EXIT_OK)
-			return print_out(&sb);
+	if (status != EXIT_OK) {
 		strbuf_release(&sb);
 		return status;
 	}
-	if (sb.buf)
-		lines_to_json(sb.buf, &out);
-	out.failed |= sb.failed;
-	strbuf_release(&sb);
-	return print_out(&out);
+	if (json) {
+		if (sb.buf)
+			lines_to_json(sb.buf, &out);
+		out.failed |= sb.failed;
+		strbuf_release(&sb);
+	}
+	status = print_out(json ? &out : &sb);
+	return damaged ? EXIT_ERROR : status;
 }
 
 static int run_info(const struct command *cmd, int argc, char **argv)

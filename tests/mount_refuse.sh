@@ -246,6 +246,8 @@ t_log_byte()
 		grep -q 'meta.db-wal is damaged' "$TMP/said"
 		fails_with 'meta.db-wal is damaged' "$FOLIOCTL" backup "$VOL" \
 			"$TMP/copy"
+		fails_with 'meta.db-wal is damaged' "$FOLIOCTL" info "$VOL"
+		"$FOLIOCTL" info "$VOL" 2>"$TMP/said" | grep -q '^commit_no '
 		[ $at = 30 ] || cp "$TMP/log" "$VOL/meta.db-wal"
 	done
 	"$FOLIOCTL" check --repair "$VOL" | grep 'going back to commit'
