@@ -278,15 +278,26 @@ static u64 now_ns(void)
 	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
 }
 
-/* Is this a header of the log? The number is for the caller to look at. */
-static bool is_header(const struct redo *r, u64 *header)
+/* Is this a header of whichever log? */
+static bool is_header(u64 *header)
 {
 	u64 counts = le64toh(header[WORD_COUNTS]);
 
 	return le64toh(header[WORD_MAGIC]) == REDO_MAGIC &&
-	       le64toh(header[WORD_SALT]) == r->salt &&
 	       le64toh(header[WORD_SUM]) == header_sum(header) &&
 	       (u32)counts <= REDO_FILES && counts >> 32 <= REDO_PAGES;
+}
+
+u64 redo_next_salt(u64 salt)
+{
+	return (salt + 1) & REDO_GENERATION ? salt + 1 : 0;
+}
+
+/* Of one that goes on behind @salt's, or behind that ... */
+static bool is_later_salt(u64 salt, u64 other)
+{
+	return other > salt &&
+	       (other & ~REDO_GENERATION) == (salt & ~REDO_GENERATION);
 }
 
 /* Is the file of a page, as it stands there, among the record's? */
@@ -321,16 +332,37 @@ static bool is_whole(const struct redo *r, const u8 *log)
 	return true;
 }
 
-/* Has a block behind the end a header of a record that should not be there? */
-static bool has_later(struct redo *r, const u8 *log)
+/*
+ * Has a block behind the end a header that proves that this is not the end? Of
+ * the log itself (-EUCLEAN), or of one that went on behind it, and stands on
+ * rows that are not there (-ESTALE).
+ */
+static int look_behind(struct redo *r, const u8 *log, u64 commit_no)
 {
+	int err = 0;
+
 	for (u32 i = r->pos; i < r->nr; i++) {
+		u64 salt;
+
 		memcpy(r->header, log + (size_t)i * PAGE_SIZE, PAGE_SIZE);
-		if (is_header(r, r->header) &&
-		    le64toh(r->header[WORD_SEQ]) > r->seq)
-			return true;
+		salt = le64toh(r->header[WORD_SALT]);
+		if (!is_header(r->header))
+			continue;
+		if (salt == r->salt && le64toh(r->header[WORD_SEQ]) > r->seq)
+			return -EUCLEAN;
+		if (is_later_salt(r->salt, salt) &&
+		    le64toh(r->header[WORD_BASE]) > commit_no)
+			err = -ESTALE;
 	}
-	return false;
+	return err;
+}
+
+/* Is what stands at r->pos, of which r->header is a copy, the next record? */
+static bool is_next(const struct redo *r, const u8 *log)
+{
+	return is_header(r->header) &&
+	       le64toh(r->header[WORD_SALT]) == r->salt &&
+	       le64toh(r->header[WORD_SEQ]) == r->seq && is_whole(r, log);
 }
 
 static int load_records(struct redo *r, const u8 *log, u64 commit_no,
@@ -338,8 +370,7 @@ static int load_records(struct redo *r, const u8 *log, u64 commit_no,
 {
 	while (r->pos < r->nr) {
 		memcpy(r->header, log + (size_t)r->pos * PAGE_SIZE, PAGE_SIZE);
-		if (!is_header(r, r->header) ||
-		    le64toh(r->header[WORD_SEQ]) != r->seq || !is_whole(r, log))
+		if (!is_next(r, log))
 			break;
 		if (le64toh(r->header[WORD_BASE]) > commit_no)
 			return -ESTALE;
@@ -348,7 +379,7 @@ static int load_records(struct redo *r, const u8 *log, u64 commit_no,
 	}
 	if (*ret_records)
 		r->first_ns = now_ns();
-	return has_later(r, log) ? -EUCLEAN : 0;
+	return look_behind(r, log, commit_no);
 }
 
 static void use_row(struct redo *r, const struct meta_redo *row)

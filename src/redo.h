@@ -32,7 +32,10 @@
  *
  * A record also has the number of the last durable transaction: it was written
  * on top of that one's rows. Rows of before, in a copy of the database or where
- * its WAL has lost its end, are not to be mixed with it (-ESTALE).
+ * its WAL has lost its end, are not to be mixed with it (-ESTALE). Nor are they
+ * all there is when a record of a later log lies behind the last: a log that
+ * goes on behind another has its salt plus one (redo_next_salt()), so it is
+ * known for that.
  *
  * Until they are taken over, memory says where the newest copy of such a page
  * is and how large a file is: whoever reads rows of content asks here too. The
@@ -55,6 +58,10 @@
 #define REDO_FILES 16u
 #define REDO_PAGES 128u
 
+/* Bits of a salt that count the logs that went on behind one; the others are
+ * random. */
+#define REDO_GENERATION 0xffffull
+
 /* What a commit has of a file. */
 struct redo_file {
 	u64 ino;
@@ -74,6 +81,10 @@ struct redo_record {
 };
 
 struct redo;
+
+/* The salt of the log that goes on behind that of @salt; 0: there have been too
+ * many, it is to be of another family. */
+u64 redo_next_salt(u64 salt);
 
 /* @data stays the caller's. A new one has no log and knows nothing. */
 int redo_new(struct bdev *data, struct redo **ret_redo);

@@ -87,7 +87,22 @@ static u32 take_run(struct volume *v, u32 want, u64 *ret_start)
 static bool new_salt(struct meta_redo *row)
 {
 	row->seq = 1;
-	return getrandom(&row->salt, sizeof(row->salt), 0) == sizeof(row->salt);
+	if (getrandom(&row->salt, sizeof(row->salt), 0) != sizeof(row->salt))
+		return false;
+	row->salt &= ~REDO_GENERATION;
+	return true;
+}
+
+/* For a log that goes on behind the old one. */
+static bool next_salt(struct meta_redo *row)
+{
+	u64 salt = redo_next_salt(row->salt);
+
+	if (!salt)
+		return new_salt(row);
+	row->seq = 1;
+	row->salt = salt;
+	return true;
 }
 
 static bool allocate(struct volume *v, struct meta_redo *ret_row)
@@ -214,7 +229,7 @@ void volume_redo_plan(struct volume *v, bool want, bool scarce,
 		ret->renew = redo_is_used(v->redo);
 		ret->row.start += redo_used(v->redo);
 		ret->row.nr -= redo_used(v->redo);
-		if (!ret->renew || new_salt(&ret->row))
+		if (!ret->renew || next_salt(&ret->row))
 			return;
 	}
 	ret->row = (struct meta_redo){.nr = 0};

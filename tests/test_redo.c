@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "backup.h"
+#include "dbformat.h"
 #include "fs_internal.h"
 #include "fs_util.h"
 #include "meta_int.h"
@@ -987,6 +988,125 @@ START_TEST(a_file_that_is_not_there_is_passed_over_by_a_repair)
 }
 END_TEST
 
+/* ---- with a damaged WAL ---- */
+
+#define BACK_PAGES 8u
+#define BACK_COMMITS 26u
+/* Of each page after each commit; the first commits made the file. */
+static u64 history[BACK_COMMITS + 1][BACK_PAGES];
+
+/* Small ones, and each fourth a transaction that takes them over. Killed. */
+static u64 commit_some_of_both(void)
+{
+	struct stat attr = {0};
+	u64 ino, fh = make_file("f", BACK_PAGES, &ino);
+
+	for (u64 i = 0; i < BACK_PAGES; i++)
+		history[0][i] = 1;
+	for (u64 n = 1; n <= BACK_COMMITS; n++) {
+		u64 pgoff = n * 3 % BACK_PAGES;
+
+		memcpy(history[n], history[n - 1], sizeof(history[n]));
+		history[n][pgoff] = n + 1;
+		if (n % 4) {
+			small_commit(fh, pgoff, n + 1);
+			continue;
+		}
+		put(fh, pgoff, n + 1);
+		attr.st_mode = S_IFREG | (mode_t)(0600 + n);
+		ck_assert_int_eq(
+			fs_setattr(t.fs, ino, 0, &attr, FS_SET_MODE, &attr), 0);
+		ck_assert_int_eq(test_fsync(&t, fh), 0);
+	}
+	kill_fs();
+	return ino;
+}
+
+/* Which of its versions the page is of; 0: it is lost, and says so. */
+static u64 version_of(u64 fh, u64 pgoff)
+{
+	u8 page[PAGE_SIZE], want[PAGE_SIZE];
+	ssize_t n = test_read(&t, fh, pgoff * PAGE_SIZE, page, PAGE_SIZE);
+
+	if (n == -EIO)
+		return 0;
+	ck_assert_int_eq(n, PAGE_SIZE);
+	for (u64 v = 1; v <= BACK_COMMITS + 1; v++) {
+		test_pattern(want, PAGE_SIZE, pgoff * PAGE_SIZE, v);
+		if (!memcmp(page, want, PAGE_SIZE))
+			return v;
+	}
+	ck_abort_msg("page %llu is of no version", (unsigned long long)pgoff);
+}
+
+/* All pages that are left are of one commit. Return: it, 0 also if there is no
+ * file yet; *ret_lost pages are not left. */
+static u64 commit_of(u64 ino, u64 *ret_lost)
+{
+	u64 now[BACK_PAGES], fh, found = UINT64_MAX;
+	int err = fs_openf(t.fs, ino, O_RDONLY, 1, &fh);
+
+	*ret_lost = 0;
+	if (err == -ENOENT)
+		return 0;
+	ck_assert_int_eq(err, 0);
+	for (u64 i = 0; i < BACK_PAGES; i++) {
+		now[i] = version_of(fh, i);
+		*ret_lost += !now[i];
+	}
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	for (u64 n = 0; n <= BACK_COMMITS; n++) {
+		u64 same = 0;
+
+		for (u64 i = 0; i < BACK_PAGES; i++)
+			same += !now[i] || now[i] == history[n][i];
+		if (same == BACK_PAGES)
+			found = n;
+	}
+	ck_assert_uint_ne(found, UINT64_MAX);
+	return found;
+}
+
+/* A repair goes back to a transaction before the damage. What the log had then
+ * may be there still, or others have its blocks since: records count that were
+ * written on those rows, and no others. */
+START_TEST(a_repair_that_goes_back_in_the_wal_mixes_no_commits)
+{
+	const u64 frame = WAL_FRAME_HEADER + VFS_PAGE_SIZE;
+	u64 ino = commit_some_of_both(), nr = 0, whole = 0, lost;
+	bool found[BACK_COMMITS + 1] = {false};
+	struct stat st;
+
+	ck_assert_int_eq(run("rm -rf kept && mv vol kept"), 0);
+	ck_assert_int_eq(stat(tmpdir_path("kept/meta.db-wal"), &st), 0);
+	for (u64 at = WAL_HEADER + 100; at < (u64)st.st_size; at += frame) {
+		struct volume_repair_result res;
+		int fd;
+
+		ck_assert_int_eq(run("rm -rf vol && cp -a kept vol"), 0);
+		fd = open(tmpdir_path("vol/meta.db-wal"), O_RDWR);
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(pwrite(fd, "\252", 1, (off_t)at), 1);
+		(void)close(fd);
+		res = repair();
+		ck_assert_msg(res.faults > 0 && !res.left, "at %llu: %s",
+			      (unsigned long long)at, lines);
+		test_fs_check_volume();
+		test_fs_open(&t);
+		found[commit_of(ino, &lost)] = true;
+		whole += !lost;
+		ck_assert_int_eq(test_fs_close(&t), 0);
+		nr++;
+	}
+	ck_assert_uint_gt(nr, BACK_COMMITS / 4);
+	ck_assert_uint_gt(whole, 0);
+	nr = 0;
+	for (u64 n = 0; n <= BACK_COMMITS; n++)
+		nr += found[n];
+	ck_assert_uint_gt(nr, 2);
+}
+END_TEST
+
 /* It is read, though nothing can be written. */
 START_TEST(a_mount_to_read_sees_what_the_log_has)
 {
@@ -1135,6 +1255,7 @@ Suite *test_suite(void)
 		       a_damaged_log_is_told_and_a_repair_gives_up_the_rest);
 	tcase_add_test(tc, a_log_whose_place_is_lost_is_told);
 	tcase_add_test(tc, a_file_that_is_not_there_is_passed_over_by_a_repair);
+	tcase_add_test(tc, a_repair_that_goes_back_in_the_wal_mixes_no_commits);
 	tcase_add_test(tc, a_mount_to_read_sees_what_the_log_has);
 	tcase_add_test(tc, a_backup_has_what_the_log_has);
 	tcase_add_test(tc,
