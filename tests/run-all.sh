@@ -18,7 +18,7 @@ top=$(cd "$(dirname "$0")/.." && pwd -P) || exit 1
 . "$top/src/packages.sh"
 
 test_packages='acl attr bindfs e2fsprogs fio gdb git groff liblmdb-dev lmdb-utils
-	mount rsync sqlite3 util-linux valgrind xz-utils procps'
+	mount rsync sqlite3 util-linux util-linux-extra valgrind xz-utils procps'
 out=$top/build-test
 passed=0
 failed=0
