@@ -353,7 +353,7 @@ static void tidy(struct fs *fs)
 		volume_spare_host(fs->volume);
 	charge_meta(fs);
 	if (cache_metadata_over(fs->cache))
-		inode_shrink(fs, false);
+		inode_shrink(fs, SHRINK_TO_FEW);
 }
 
 static struct outcome commit_once(struct fs *fs, enum commit_scope scope,

@@ -214,7 +214,7 @@ static int fs_free(struct fs *fs)
 	if (fs->cache)
 		cache_stop(fs->cache);
 	if (fs->inodes.hash)
-		inode_shrink(fs, true);
+		inode_shrink(fs, SHRINK_END);
 	inode_table_done(&fs->inodes);
 	oplist_done(&fs->ops);
 	committer_done(&fs->committer);
@@ -749,7 +749,7 @@ int fs_drop(struct fs *fs, u64 ino)
 
 	if (!ino) {
 		(void)cache_drop(fs->cache, NULL);
-		inode_shrink(fs, true);
+		inode_shrink(fs, SHRINK_ALL);
 		return 0;
 	}
 	err = get_reg(fs, ino, &inode);

@@ -400,7 +400,7 @@ void inode_put(struct inode *inode)
 	else if (delete)
 		inode_delete(inode);
 	if (crowded)
-		inode_shrink(t->fs, false);
+		inode_shrink(t->fs, SHRINK_TO_FEW);
 }
 
 void inode_op_ended(struct inode *inode)
@@ -728,7 +728,8 @@ static bool has_pages(struct inode *inode)
 }
 
 /* The oldest idle inode, unhashed; those with pages are spared once. */
-static struct inode *trim_one_locked(struct inode_table *t, bool all)
+static struct inode *trim_one_locked(struct inode_table *t,
+				     enum inode_shrink how)
 {
 	u64 pinned = 0;
 	u32 passed = 0;
@@ -737,14 +738,14 @@ static struct inode *trim_one_locked(struct inode_table *t, bool all)
 		struct inode *inode =
 			list_first_entry(&t->idle, struct inode, idle);
 
-		if (inode_is_pinned(inode)) {
+		if (how != SHRINK_END && inode_is_pinned(inode)) {
 			pinned++;
 			list_move_tail(&inode->idle, &t->idle);
 			continue;
 		}
 
-		if (!all && !inode->spared && passed++ < SPARE_MAX &&
-		    has_pages(inode)) {
+		if (how == SHRINK_TO_FEW && !inode->spared &&
+		    passed++ < SPARE_MAX && has_pages(inode)) {
 			inode->spared = true;
 			list_move_tail(&inode->idle, &t->idle);
 			continue;
@@ -759,12 +760,14 @@ static struct inode *trim_one_locked(struct inode_table *t, bool all)
 	return NULL;
 }
 
-void inode_shrink(struct fs *fs, bool all)
+void inode_shrink(struct fs *fs, enum inode_shrink how)
 {
 	struct inode_table *t = &fs->inodes;
-	u64 keep = all ? 0 : t->max_idle - t->max_idle / 8;
+	u64 keep = t->max_idle - t->max_idle / 8;
 
-	if (!all && cache_metadata_over(fs->cache))
+	if (how != SHRINK_TO_FEW)
+		keep = 0;
+	else if (cache_metadata_over(fs->cache))
 		keep = min(keep, (u64)IDLE_MIN);
 
 	for (;;) {
@@ -772,7 +775,7 @@ void inode_shrink(struct fs *fs, bool all)
 
 		mutex_lock(&t->lock);
 		if (t->nr_idle > keep)
-			inode = trim_one_locked(t, all);
+			inode = trim_one_locked(t, how);
 		mutex_unlock(&t->lock);
 		if (!inode)
 			return;

@@ -237,8 +237,13 @@ bool lookup_is_filled(struct fs *fs, u64 ino);
 /* At the end: nobody knows any inode any more. */
 void lookup_forget_all(struct fs *fs);
 
-/* Forget idle inodes, oldest first, until few are left; with @all, all. */
-void inode_shrink(struct fs *fs, bool all);
+/* Forget idle inodes, oldest first. */
+enum inode_shrink {
+	SHRINK_TO_FEW,
+	SHRINK_ALL, /* but pinned ones */
+	SHRINK_END, /* pins are of the mount, and end with it */
+};
+void inode_shrink(struct fs *fs, enum inode_shrink how);
 
 /* References to all inodes that are open or have a mapping, by number. */
 int inode_snapshot(struct fs *fs, struct inode ***ret, size_t *ret_nr);

@@ -1418,6 +1418,26 @@ START_TEST(what_is_open_for_writing_is_not_taken_and_the_other_way)
 }
 END_TEST
 
+START_TEST(a_pin_ends_with_the_mount)
+{
+	char value[8];
+	u64 fh, ino = test_create(&t, ROOT, "f", &fh);
+	struct cache_gauges g;
+
+	test_write(&t, fh, 0, "content", 7);
+	ck_assert_int_eq(fs_setxattr(t.fs, ino, FS_XATTR_PIN, "1", 1, 0), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(fs_drop(t.fs, 0), 0);
+	cache_gauges(fs_cache(t.fs), &g);
+	ck_assert_uint_eq(g.nr_unevictable, 1);
+	test_fs_reopen(&t);
+	ck_assert_int_eq(
+		fs_getxattr(t.fs, ino, FS_XATTR_PIN, value, sizeof(value)), 1);
+	ck_assert_int_eq(value[0], '0');
+}
+END_TEST
+
 START_TEST(a_path_is_of_a_name_that_is_there)
 {
 	char path[64];
@@ -1641,6 +1661,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, only_o_tmpfile_gets_a_name_after_it_had_none);
 	tcase_add_test(tc,
 		       what_is_open_for_writing_is_not_taken_and_the_other_way);
+	tcase_add_test(tc, a_pin_ends_with_the_mount);
 	tcase_add_test(tc, a_path_is_of_a_name_that_is_there);
 	tcase_add_test(tc, inline_pages_are_moved_out_when_they_are_many);
 
