@@ -339,12 +339,15 @@ static void *in_thread(void *arg)
 	_exit(0);
 }
 
+/* What it has on its stack goes with it. */
 static void lose_main_thread(struct child *c)
 {
+	static struct child kept;
 	pthread_t thread;
 
+	kept = *c;
 	(void)map_file(1, 2, PROT_READ, MAP_SHARED);
-	expect(pthread_create(&thread, NULL, in_thread, c) == 0);
+	expect(pthread_create(&thread, NULL, in_thread, &kept) == 0);
 	pthread_exit(NULL);
 }
 
