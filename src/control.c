@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "control_internal.h"
 
 enum node_kind {
@@ -661,7 +662,6 @@ int control_new(struct fs *fs, struct tracker *tracker, u32 uid, u32 gid,
 		struct control **ret)
 {
 	struct meta_super super;
-	struct timespec ts;
 	struct control *c;
 	int err;
 
@@ -675,8 +675,7 @@ int control_new(struct fs *fs, struct tracker *tracker, u32 uid, u32 gid,
 	meta_super(fs_volume(fs)->meta, &super);
 	(void)format_uuid(super.uuid, c->uuid);
 	(void)clock_gettime(CLOCK_REALTIME, &c->born);
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	c->born_ns = (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+	c->born_ns = mono_ns();
 	list_init(&c->jobs);
 	mutex_init(&c->lock, LOCK_LEAF, "control");
 	waitq_init(&c->wake);

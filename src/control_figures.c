@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "clock.h"
 #include "control_internal.h"
 
 #define GAUGE(name, help) {#name, help, FIGURE_GAUGE},
@@ -42,14 +43,6 @@ u64 volume_slots_bytes(u64 nr_slots, const struct swap_file_stat *file)
 	       min(nr_slots * PAGE_SIZE, file->swap_file_used_bytes);
 }
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
-
 /* What swap may hold: what it holds and what the volume or the swap file has
  * free, within the bound that swap_size sets. With a swap file some slots may
  * be the volume's all the same. */
@@ -75,7 +68,7 @@ static void control_stat(struct control *c, struct volume *v,
 
 	blocks_stat(v->blocks, &blocks);
 	*ret = (struct control_stat){
-		.uptime_ms = (now_ns() - c->born_ns) / NSEC_PER_MSEC,
+		.uptime_ms = (mono_ns() - c->born_ns) / NSEC_PER_MSEC,
 		.cache_size_bytes =
 			cache_get_knob(fs_cache(c->fs), KNOB_cache_size),
 		.swap_total_bytes =

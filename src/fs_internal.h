@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "committer.h"
 #include "fs.h"
 #include "handle.h"
@@ -39,22 +40,6 @@ struct fs {
 };
 
 #define FS_CONTROL_NAME ".foliofs"
-
-static inline u64 mono_ns(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
-
-static inline s64 real_ns(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	return (s64)ts.tv_sec * (s64)NSEC_PER_SEC + ts.tv_nsec;
-}
 
 static inline struct timespec ns_to_timespec(s64 ns)
 {

@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "clock.h"
 #include "lock.h"
 
 struct pacer {
@@ -26,11 +26,8 @@ struct pacer {
 
 static u64 monotonic_now(void *arg)
 {
-	struct timespec ts;
-
 	(void)arg;
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+	return mono_ns();
 }
 
 int pacer_new(const struct pacer_config *cfg, struct pacer **ret_pacer)

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "lock.h"
 #include "rbtree.h"
 #include "sum.h"
@@ -270,14 +270,6 @@ static u64 header_sum(u64 *header)
 	return sum;
 }
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
-
 /* Is this a header of whichever log? */
 static bool is_header(u64 *header)
 {
@@ -378,7 +370,7 @@ static int load_records(struct redo *r, const u8 *log, u64 commit_no,
 		(*ret_records)++;
 	}
 	if (*ret_records)
-		r->first_ns = now_ns();
+		r->first_ns = mono_ns();
 	return look_behind(r, log, commit_no);
 }
 
@@ -490,7 +482,7 @@ int redo_append(struct redo *r, const struct redo_record *rec, u64 commit_no)
 		return err;
 	}
 	if (!r->first_ns)
-		__atomic_store_n(&r->first_ns, now_ns(), __ATOMIC_RELAXED);
+		__atomic_store_n(&r->first_ns, mono_ns(), __ATOMIC_RELAXED);
 	index_record(r);
 	return 0;
 }

@@ -13,9 +13,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "sum.h"
 #include "volume_int.h"
 
@@ -43,14 +43,6 @@ struct swap_file {
 
 #define count(s, name, nr) \
 	((void)__atomic_add_fetch(&(s)->stat.name, (nr), __ATOMIC_RELAXED))
-
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
 
 /* ---- whether it may be ours ---- */
 
@@ -293,7 +285,7 @@ static bool is_resting(struct swap_file *s)
 {
 	u64 until = __atomic_load_n(&s->rest_until_ns, __ATOMIC_RELAXED);
 
-	return until && now_ns() < until;
+	return until && mono_ns() < until;
 }
 
 static int file_alloc(void *arg, u32 want, bool commit, slot_t *ret_start,
@@ -317,7 +309,7 @@ static int file_alloc(void *arg, u32 want, bool commit, slot_t *ret_start,
 /* Said when it begins. */
 static void note_write(struct swap_file *s, int err)
 {
-	u64 until = err ? now_ns() + REST_NS : 0;
+	u64 until = err ? mono_ns() + REST_NS : 0;
 	char line[512];
 
 	if (!err && !__atomic_load_n(&s->rest_until_ns, __ATOMIC_RELAXED))

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "tracker_internal.h"
 
 /* How long events are gathered before they are looked at. */
@@ -20,10 +21,7 @@
 
 u64 tracker_cost_clock(void)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
+	return mono_ns();
 }
 
 static u64 default_now(void *arg)

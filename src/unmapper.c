@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "copies.h"
 #include "list.h"
 #include "lock.h"
@@ -78,14 +78,6 @@ struct unmapper {
 	/* atomic */
 	struct unmapper_stat count;
 };
-
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
 
 #define count(u, what, n) \
 	((void)__atomic_add_fetch(&(u)->count.what, (n), __ATOMIC_RELAXED))
@@ -316,7 +308,7 @@ static int ask_helper(struct taker *t)
 static int take_back(struct taker *t)
 {
 	struct unmapper *u = t->u;
-	u64 begun = now_ns();
+	u64 begun = mono_ns();
 	int err;
 
 	t->answer = (struct unmap_answer){0};
@@ -325,7 +317,7 @@ static int take_back(struct taker *t)
 		err = ask_helper(t);
 	else
 		err = 0; /* or the file is gone, and with it its pages */
-	count(u, unmap_us, (now_ns() - begun) / 1000);
+	count(u, unmap_us, (mono_ns() - begun) / 1000);
 	return err;
 }
 
@@ -527,13 +519,13 @@ static enum work next_work_locked(struct unmapper *u, struct taker *t,
 		return WORK_DROP;
 	}
 	over = over_locked(u);
-	if (over && u->missed && now_ns() >= u->forgetful.until_ns) {
+	if (over && u->missed && mono_ns() >= u->forgetful.until_ns) {
 		u->missed = false;
 		/* one of us, and then take_missed() says when again */
 		u->forgetful.until_ns = UINT64_MAX;
 		return WORK_MISSED;
 	}
-	if (over && u->taking_back && now_ns() >= resume_locked(u) &&
+	if (over && u->taking_back && mono_ns() >= resume_locked(u) &&
 	    begin_batch_locked(t, 0, batch_size_locked(u)))
 		return WORK_BATCH;
 	return WORK_NONE;
@@ -548,7 +540,7 @@ static u64 next_time_locked(const struct unmapper *u)
 		at = resume_locked(u);
 	if (u->missed)
 		at = min(at, u->forgetful.until_ns);
-	return max(at, now_ns() + NSEC_PER_MSEC);
+	return max(at, mono_ns() + NSEC_PER_MSEC);
 }
 
 static enum work wait_work(struct taker *t, struct drop **ret_drop)
@@ -591,7 +583,7 @@ static void back_off(struct unmapper *u, struct backoff *b, bool progress)
 		pause = min(max(2 * b->pause_ns, (u64)BACKOFF_NS),
 			    (u64)BACKOFF_MAX_NS);
 	b->pause_ns = pause;
-	b->until_ns = pause ? now_ns() + pause : 0;
+	b->until_ns = pause ? mono_ns() + pause : 0;
 	mutex_unlock(&u->lock);
 }
 
@@ -738,7 +730,7 @@ static int wait_drop_locked(struct unmapper *u, struct drop *d, u64 until)
 
 int unmapper_drop(struct unmapper *u, u64 ino, u32 timeout_ms)
 {
-	u64 until = now_ns() + timeout_ms * NSEC_PER_MSEC;
+	u64 until = mono_ns() + timeout_ms * NSEC_PER_MSEC;
 	struct drop *d;
 	bool ours;
 	int err;

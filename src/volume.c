@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "freemap.h"
 #include "sum.h"
 #include "volume_int.h"
@@ -42,14 +43,6 @@ static const char data_magic[16] = "foliofs data 01";
 #define COMPACT_BLOCKS 8192
 /* How often to look whether a holder that is ending has let go. */
 #define ENDING_TRY_MS 50
-
-static u64 now_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(clock, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
 
 static void count(u64 *counter, u64 nr)
 {
@@ -218,7 +211,7 @@ static int create_files(const char *path, int dirfd,
 		.block_size = PAGE_SIZE,
 		.nr_blocks = opt->size / PAGE_SIZE,
 		.next_ino = META_ROOT_INO + 1,
-		.created_ns = (s64)now_ns(CLOCK_REALTIME),
+		.created_ns = real_ns(),
 	};
 	int err = new_uuid(super.uuid);
 
@@ -692,7 +685,7 @@ void volume_update_bound(struct volume *v)
 	u64 bound = host_bound(v);
 	u64 nr;
 
-	store(&v->bound_when_ns, now_ns(CLOCK_MONOTONIC));
+	store(&v->bound_when_ns, mono_ns());
 	nr = max(max(bound, load(&v->data_blocks)), blocks_end(v->blocks));
 	/* If an allocation comes in between, the next time will do. */
 	if (!blocks_resize(v->blocks, nr))
@@ -701,7 +694,7 @@ void volume_update_bound(struct volume *v)
 
 int volume_reserve(struct volume *v, u64 nr)
 {
-	if (now_ns(CLOCK_MONOTONIC) - load(&v->bound_when_ns) > BOUND_AGE_NS)
+	if (mono_ns() - load(&v->bound_when_ns) > BOUND_AGE_NS)
 		volume_update_bound(v);
 	return blocks_reserve(v->blocks, nr);
 }

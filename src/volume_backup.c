@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "freemap.h"
 #include "redo.h"
 #include "sum.h"
@@ -632,14 +633,6 @@ static int for_copies(struct backup *b, bool write)
 	return err;
 }
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (u64)ts.tv_sec * NSEC_PER_SEC + (u64)ts.tv_nsec;
-}
-
 /* Not before what was copied may have been. */
 static void keep_rate(const struct backup *b)
 {
@@ -653,7 +646,7 @@ static void keep_rate(const struct backup *b)
 		     (double)NSEC_PER_SEC);
 	ts.tv_sec = (time_t)(due / NSEC_PER_SEC);
 	ts.tv_nsec = (long)(due % NSEC_PER_SEC);
-	if (due > now_ns())
+	if (due > mono_ns())
 		(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts,
 				      NULL);
 }
@@ -712,7 +705,7 @@ static int copy_blocks(struct backup *b)
 		b->pages[i] = b->mem + i * PAGE_SIZE;
 		b->back[i] = b->mem + (META_EXTENT_MAX + i) * PAGE_SIZE;
 	}
-	b->begin_ns = now_ns();
+	b->begin_ns = mono_ns();
 	err = meta_extent_walk(b->meta, true, copy_row, b);
 	free(b->mem);
 	if (err && !*b->err)
