@@ -213,9 +213,11 @@ int meta_inode_put_content(struct meta *m, u64 ino, u64 size, s64 mtime,
 			   s64 ctime);
 /* Everything but size, mtime, ctime. */
 int meta_inode_put_attr(struct meta *m, const struct inode_row *row);
+typedef int (*meta_freed_fn)(void *arg, u64 block, u64 nr);
+/* For who keeps no map of blocks: it is built anew at the next mount. */
+int meta_ignore_freed(void *arg, u64 block, u64 nr);
 /* The inode with its xattrs, symlink, orphan mark and extents; freed blocks to
  * @freed. */
-typedef int (*meta_freed_fn)(void *arg, u64 block, u64 nr);
 int meta_inode_delete(struct meta *m, u64 ino, meta_freed_fn freed, void *arg);
 int meta_dentry_put(struct meta *m, u64 parent, const struct dentry_row *row);
 int meta_dentry_delete(struct meta *m, u64 parent, const char *name,

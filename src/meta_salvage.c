@@ -112,12 +112,6 @@ static int restore_names(struct meta_salvage *sv)
 
 /* ---- holes that may be none ---- */
 
-static int none_freed(void *arg, u64 block, u64 nr)
-{
-	(void)arg, (void)block, (void)nr;
-	return 0;
-}
-
 static int fill_file(struct meta *m, u64 ino, u64 pgoff, u64 last,
 		     u64 *ret_pages)
 {
@@ -127,7 +121,7 @@ static int fill_file(struct meta *m, u64 ino, u64 pgoff, u64 last,
 
 	while (!(err = meta_extent_hole(m, ino, pgoff, last, &start, &end))) {
 		err = meta_extent_put_lost(m, ino, start, end - start + 1,
-					   none_freed, NULL);
+					   meta_ignore_freed, NULL);
 		if (err)
 			return err;
 		*ret_pages += end - start + 1;

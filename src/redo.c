@@ -5,6 +5,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -427,6 +428,14 @@ int redo_load(struct redo *r, const struct meta_redo *row, u64 data_blocks,
 	free(log);
 	/* nobody knows what was in it */
 	return !err && unread > r->pos ? -EUCLEAN : err;
+}
+
+void redo_describe(int err, u64 records, char text[REDO_TEXT_MAX])
+{
+	(void)snprintf(text, REDO_TEXT_MAX,
+		       "redo log: %s behind %llu commits that can be read",
+		       err == -ESTALE ? "of rows that are lost" : "damaged",
+		       (unsigned long long)records);
 }
 
 /* ---- committing ---- */

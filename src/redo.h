@@ -100,6 +100,10 @@ void redo_free(struct redo *r);
 int redo_load(struct redo *r, const struct meta_redo *row, u64 data_blocks,
 	      u64 commit_no, u64 *ret_records);
 
+/* What -EUCLEAN or -ESTALE of redo_load() means, in a line for people. */
+#define REDO_TEXT_MAX 128
+void redo_describe(int err, u64 records, char text[REDO_TEXT_MAX]);
+
 /* ---- committing ---- */
 
 /* Is there room for a record of @nr_pages? */

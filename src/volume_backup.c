@@ -267,20 +267,13 @@ static int empty_tmp(struct backup *b)
 	return code;
 }
 
-/* The copy's map is built anew, here and when it is mounted. */
-static int none_freed(void *arg, u64 block, u64 nr)
-{
-	(void)arg, (void)block, (void)nr;
-	return 0;
-}
-
 static int put_redo_into_rows(struct backup *b, struct redo *redo)
 {
 	int code = meta_begin(b->meta);
 
 	if (code)
 		return code;
-	code = redo_apply(redo, b->meta, none_freed, NULL, NULL);
+	code = redo_apply(redo, b->meta, meta_ignore_freed, NULL, NULL);
 	if (!code)
 		code = meta_redo_put(b->meta, NULL);
 	if (!code)

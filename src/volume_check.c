@@ -111,23 +111,17 @@ int data_edit(struct data_check *c, enum edit_kind kind, u64 ino, u64 pgoff,
 	return 0;
 }
 
-/* The map of blocks is built anew when the volume is mounted. */
-static int freed(void *arg, u64 block, u64 nr)
-{
-	(void)arg, (void)block, (void)nr;
-	return 0;
-}
-
 static int apply(struct meta *m, const struct edit *e)
 {
 	if (e->kind == EDIT_LOSE)
-		return meta_extent_put_lost(m, e->ino, e->pgoff, e->nr, freed,
-					    NULL);
+		return meta_extent_put_lost(m, e->ino, e->pgoff, e->nr,
+					    meta_ignore_freed, NULL);
 	if (e->kind == EDIT_HOLE)
 		return meta_extent_punch(m, e->ino, e->pgoff,
-					 e->pgoff + e->nr - 1, freed, NULL);
+					 e->pgoff + e->nr - 1,
+					 meta_ignore_freed, NULL);
 	return meta_extent_put_inline(m, e->ino, e->pgoff, e->page, PAGE_SIZE,
-				      freed, NULL);
+				      meta_ignore_freed, NULL);
 }
 
 int data_apply_edits(struct data_check *c)
@@ -393,6 +387,7 @@ static int check_redo(struct data_check *c, const struct meta_redo *row)
 {
 	struct redo *redo = NULL;
 	struct meta_super super;
+	char text[REDO_TEXT_MAX];
 	u64 records = 0;
 	int err = redo_new(c->v->data, &redo);
 
@@ -402,10 +397,8 @@ static int check_redo(struct data_check *c, const struct meta_redo *row)
 				&records);
 	redo_free(redo);
 	if (err == -EUCLEAN || err == -ESTALE) {
-		data_report(
-			c, "redo log: %s behind %llu commits that can be read",
-			err == -ESTALE ? "of rows that are lost" : "damaged",
-			(unsigned long long)records);
+		redo_describe(err, records, text);
+		data_report(c, "%s", text);
 		return 0;
 	}
 	if (err)

@@ -145,12 +145,6 @@ static int load_pieces(struct data_check *c, const struct cluster *cl,
 	return 0;
 }
 
-static int freed(void *arg, u64 block, u64 nr)
-{
-	(void)arg, (void)block, (void)nr;
-	return 0;
-}
-
 static bool covers(const struct piece *p, u64 pgoff)
 {
 	return p->row.pgoff <= pgoff && pgoff < p->row.pgoff + p->row.npages;
@@ -165,15 +159,16 @@ static int put_back(struct data_check *c, u64 ino, const struct piece *p,
 
 	if (p->row.flags & META_EXTENT_LOST ||
 	    (p->row.flags & META_EXTENT_INLINE && !p->page))
-		return meta_extent_put_lost(m, ino, pgoff, nr, freed, NULL);
+		return meta_extent_put_lost(m, ino, pgoff, nr,
+					    meta_ignore_freed, NULL);
 	if (p->row.flags & META_EXTENT_INLINE)
 		return meta_extent_put_inline(m, ino, pgoff, p->page, PAGE_SIZE,
-					      freed, NULL);
+					      meta_ignore_freed, NULL);
 	return meta_extent_put(
 		m, ino, pgoff, (u32)nr, p->row.block + skip, p->row.flags,
 		p->row.flags & META_EXTENT_UNWRITTEN ? NULL
 						     : p->row.sums + skip,
-		freed, NULL);
+		meta_ignore_freed, NULL);
 }
 
 /* The content of a page as a piece has it, into @page. Return: is it known? */
@@ -257,7 +252,7 @@ static int settle(struct data_check *c, u64 ino, const struct piece *p,
 		c->losing++;
 		if (!c->opt->discard)
 			err = meta_extent_put_lost(c->v->meta, ino, pgoff, 1,
-						   freed, NULL);
+						   meta_ignore_freed, NULL);
 	}
 	return err;
 }

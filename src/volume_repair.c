@@ -468,13 +468,6 @@ static int fill_gaps(struct repair *r)
 
 /* ---- the redo log ---- */
 
-/* The map of blocks is built anew when the volume is mounted. */
-static int freed(void *arg, u64 block, u64 nr)
-{
-	(void)arg, (void)block, (void)nr;
-	return 0;
-}
-
 static bool has_inode(void *arg, u64 ino)
 {
 	struct repair *r = arg;
@@ -497,19 +490,19 @@ static bool has_inode(void *arg, u64 ino)
 static int take_redo_over(struct repair *r, struct redo *redo,
 			  const struct meta_redo *row, u64 commit_no)
 {
+	char text[REDO_TEXT_MAX];
 	u64 records = 0;
 	int err = redo_load(redo, row, r->v->data_blocks, commit_no, &records);
 
 	if (err && err != -EUCLEAN && err != -ESTALE)
 		return err;
 	if (err) {
-		report(r, "redo log: %s behind %llu commits that can be read",
-		       err == -ESTALE ? "of rows that are lost" : "damaged",
-		       (unsigned long long)records);
+		redo_describe(err, records, text);
+		report(r, "%s", text);
 		r->losing++;
 	}
 	(void)redo_forget_files(redo, has_inode, r);
-	return redo_apply(redo, r->v->meta, freed, NULL, NULL);
+	return redo_apply(redo, r->v->meta, meta_ignore_freed, NULL, NULL);
 }
 
 /* What was committed last becomes rows like any other, so that all that comes
