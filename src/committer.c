@@ -352,8 +352,11 @@ static void tidy(struct fs *fs)
 	if (!fs_readonly(fs))
 		volume_spare_host(fs->volume);
 	charge_meta(fs);
-	if (cache_metadata_over(fs->cache))
+	if (cache_metadata_over(fs->cache)) {
+		meta_trim(fs->volume->meta);
+		charge_meta(fs);
 		inode_shrink(fs, SHRINK_TO_FEW);
+	}
 }
 
 static struct outcome commit_once(struct fs *fs, enum commit_scope scope,

@@ -268,6 +268,10 @@ u64 meta_synced_no(const struct meta *m);
 /* Between transactions: move WAL pages to meta.db when the WAL is long. */
 int meta_checkpoint(struct meta *m, bool force);
 
+/* Give up what SQLite holds only to be faster: cached pages, and all but one of
+ * the readers that nobody uses. Context: as meta_begin(), in no transaction. */
+void meta_trim(struct meta *m);
+
 /* Bytes SQLite holds, in the whole process; bytes written to meta.db and WAL
  * so far; pages of meta.db that were found damaged. */
 u64 meta_memory(const struct meta *m);

@@ -751,26 +751,57 @@ static bool end_reading(struct meta_reader *r)
 	return run_reader(r, STMT_ROLLBACK) == 0;
 }
 
+static void reader_free(struct meta *m, struct meta_reader *r)
+{
+	conn_close(&r->conn);
+	free(r);
+	mutex_lock(&m->lock);
+	m->nr_readers--;
+	waitq_wake_one(&m->reader_freed);
+	mutex_unlock(&m->lock);
+}
+
 /* The one used last comes first: its page cache is warm. */
 void meta_reader_put(struct meta_reader *r)
 {
 	struct meta *m = r->meta;
-	bool usable = end_reading(r);
 
-	if (!usable) {
-		conn_close(&r->conn);
-		free(r);
+	if (!end_reading(r)) {
+		reader_free(m, r);
+		return;
 	}
 	mutex_lock(&m->lock);
-	if (usable)
-		list_add(&r->node, &m->idle);
-	else
-		m->nr_readers--;
+	list_add(&r->node, &m->idle);
 	waitq_wake_one(&m->reader_freed);
 	mutex_unlock(&m->lock);
 }
 
 /* ---- memory and counters ---- */
+
+void meta_trim(struct meta *m)
+{
+	struct meta_reader *r, *tmp;
+	struct list_head idle;
+
+	assert(!m->in_txn);
+	(void)sqlite3_db_release_memory(m->writer.db);
+
+	/* nobody gets these meanwhile, and who waits for one waits longer */
+	list_init(&idle);
+	mutex_lock(&m->lock);
+	list_splice_tail(&m->idle, &idle);
+	mutex_unlock(&m->lock);
+	list_for_each_entry_safe (r, tmp, &idle, node) {
+		bool last = r->node.next == &idle;
+
+		list_del(&r->node);
+		(void)sqlite3_db_release_memory(r->conn.db);
+		if (last)
+			meta_reader_put(r);
+		else
+			reader_free(m, r);
+	}
+}
 
 u64 meta_memory(const struct meta *m)
 {

@@ -1427,6 +1427,44 @@ START_TEST(the_wal_is_bounded_and_its_bytes_are_counted)
 }
 END_TEST
 
+START_TEST(what_is_only_for_speed_is_given_up)
+{
+	static u8 big[60000];
+	struct meta_reader *r[4];
+	struct meta *m = open_meta();
+	struct inode_row row;
+	u64 all;
+
+	begin(m);
+	for (u64 n = 0; n < 20; n++)
+		ck_assert_int_eq(
+			meta_xattr_put(m, n + 2, "user.x", big, sizeof(big)),
+			0);
+	commit(m);
+	for (size_t i = 0; i < ARRAY_SIZE(r); i++) {
+		r[i] = reader(m);
+		ck_assert_int_eq(meta_inode_get(r[i], META_ROOT_INO, &row), 0);
+	}
+	all = meta_memory(m);
+	/* those in use stay */
+	for (size_t i = 1; i < ARRAY_SIZE(r); i++)
+		meta_reader_put(r[i]);
+	meta_trim(m);
+	ck_assert_uint_lt(meta_memory(m) + (1u << 20), all);
+	ck_assert_uint_eq(m->nr_readers, 2);
+	ck_assert_int_eq(meta_inode_get(r[0], META_ROOT_INO, &row), 0);
+	r[1] = reader(m);
+	ck_assert_int_eq(meta_inode_get(r[1], META_ROOT_INO, &row), 0);
+	meta_reader_put(r[0]);
+	meta_reader_put(r[1]);
+	begin(m);
+	ck_assert_int_eq(meta_xattr_put(m, 2, "user.x", "y", 1), 0);
+	commit(m);
+	meta_trim(m);
+	ck_assert_int_eq(meta_close(m), 0);
+}
+END_TEST
+
 /* Commit @nr long rows. */
 static void commit_long(struct meta *m, u64 nr)
 {
@@ -1584,6 +1622,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc, the_path_view_names_every_inode);
 	tcase_add_test(tc, codes_of_sqlite_become_errno);
 	tcase_add_test(tc, a_read_only_volume_is_read_and_not_written);
+	tcase_add_test(tc, what_is_only_for_speed_is_given_up);
 	tcase_add_test(tc, the_wal_is_bounded_and_its_bytes_are_counted);
 	tcase_add_test(tc, a_long_reader_is_not_waited_for_by_each_commit);
 	tcase_add_test(tc, readers_see_whole_commits_in_order);
