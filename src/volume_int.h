@@ -8,6 +8,21 @@
 
 #define complain meta_complain
 
+static inline void counter_add(u64 *counter, u64 nr)
+{
+	(void)__atomic_add_fetch(counter, nr, __ATOMIC_RELAXED);
+}
+
+static inline u64 load_seq(const u64 *p)
+{
+	return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+}
+
+static inline void store_seq(u64 *p, u64 v)
+{
+	__atomic_store_n(p, v, __ATOMIC_SEQ_CST);
+}
+
 /* Lock the volume and open its files, and no more: no block map, nothing is
  * written but, by SQLite, a -shm. -EUCLEAN: its log is damaged, and what it
  * would be found to be is an earlier state (src/wal.h). */
@@ -36,6 +51,9 @@ int volume_load_freemap(struct volume *v, struct blocks *b);
 int volume_lock_folder(const char *path, struct volume **ret_volume, char *err,
 		       size_t errlen);
 
+/* Blocks that can have content: those that the host has given `data`, whose
+ * holes are not among them, and what it has free. */
+u64 volume_host_bound(const struct volume *v);
 /* Let `data` reach as far as @end. */
 int volume_ensure_size(struct volume *v, u64 end);
 /* What a flush has said since the last good one is in doubt, as after one that
@@ -65,5 +83,9 @@ int volume_check_empty(int dirfd);
 const char *volume_network_fs(int fd);
 /* What @fd is on keeps its files in memory. */
 bool volume_host_is_memory(int fd);
+/* Locks, syncs and shared maps must be what they are on a local disk: refuse
+ * another host, and warn of memory in @err. */
+int volume_check_host(int dirfd, const struct volume_options *opt, char *err,
+		      size_t errlen);
 
 #endif

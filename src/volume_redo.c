@@ -13,11 +13,6 @@
 /* Of a volume the log is no more than this part. */
 #define LOG_SHARE 64
 
-static void count(u64 *counter, u64 nr)
-{
-	(void)__atomic_add_fetch(counter, nr, __ATOMIC_RELAXED);
-}
-
 /* ---- small commits ---- */
 
 int volume_redo_append(struct volume *v, const struct redo_record *rec)
@@ -32,9 +27,9 @@ int volume_redo_append(struct volume *v, const struct redo_record *rec)
 		volume_note_lost(v);
 		return err;
 	}
-	count(&v->count.data_write_blocks, 1 + rec->nr_pages);
-	count(&v->count.redo_records, 1);
-	count(&v->count.redo_pages, rec->nr_pages);
+	counter_add(&v->count.data_write_blocks, 1 + rec->nr_pages);
+	counter_add(&v->count.redo_records, 1);
+	counter_add(&v->count.redo_pages, rec->nr_pages);
 	return 0;
 }
 
@@ -53,7 +48,7 @@ static int write_zeros(struct volume *v, u64 start, u32 nr)
 		pages[i] = zeros;
 	err = v->data->ops->write(v->data, start, nr, pages);
 	if (!err)
-		count(&v->count.data_write_blocks, nr);
+		counter_add(&v->count.data_write_blocks, nr);
 	free(zeros);
 	return err;
 }
@@ -159,8 +154,8 @@ static int write_copy(struct volume *v, u64 ino, u64 pgoff, u32 nr, u64 block)
 	free(buf);
 	if (err)
 		return err;
-	count(&v->count.data_read_blocks, nr);
-	count(&v->count.data_write_blocks, nr);
+	counter_add(&v->count.data_read_blocks, nr);
+	counter_add(&v->count.data_write_blocks, nr);
 	return 0;
 }
 
@@ -332,7 +327,7 @@ int volume_redo_load(struct volume *v, struct meta_redo *ret_row, char *err,
 		code = load(v, ret_row, &records);
 	if (code)
 		return complain_load(code, records, err, errlen);
-	count(&v->count.redo_replayed, records);
+	counter_add(&v->count.redo_replayed, records);
 	return 0;
 }
 

@@ -301,7 +301,7 @@ EOF
 meta_copy.c touch_file
 meta_schema.c check_file
 salvage.c start
-volume.c create_files
+volume_create.c create_files
 wal.c commit_in_db
 EOF
 }
