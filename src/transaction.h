@@ -58,6 +58,10 @@ bool transaction_redo_is_due(const struct transaction *t);
  * Return: 0, or -errno: nothing changed. */
 int transaction_write(struct transaction *t);
 
+/* Part of that, between BEGIN and COMMIT: what the redo log has, records and
+ * content become rows. Return: 0 or -errno, then it is to be rolled back. */
+int transaction_replay(struct transaction *t);
+
 /* Bring caches and lists to what became of it. */
 void transaction_end(struct transaction *t, int err);
 
