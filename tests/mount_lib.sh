@@ -156,6 +156,9 @@ mount_init()
 	: >"$TMP/alive"
 	: >"$TMP/deadline"
 	: >"$TMP/daemon.log"
+	# git leaves nothing behind that keeps the mount busy
+	export GIT_CONFIG_COUNT=1
+	export GIT_CONFIG_KEY_0=maintenance.auto GIT_CONFIG_VALUE_0=false
 	trap _cleanup EXIT
 	trap 'exit 129' HUP
 	trap 'exit 130' INT
