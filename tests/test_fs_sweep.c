@@ -38,8 +38,8 @@
 #include "tmpdir.h"
 #include "workload.h"
 
-#define CASES 40 /* of a workload, when not all are tried */
-#define CASES_SHORT 8
+#define CASES 120 /* of a workload, when not all are tried */
+#define CASES_SHORT 12
 
 /* ---- the volume before ---- */
 
