@@ -20,6 +20,7 @@
 #include "tmpdir.h"
 #include "transaction.h"
 #include "volume_check.h"
+#include "wal_gate.h"
 
 /* ---- by itself ---- */
 
@@ -627,12 +628,93 @@ START_TEST(a_log_that_fails_is_replaced)
 		put(fh, 3, 3);
 		ck_assert_int_eq(test_fsync(&t, fh), 0);
 		ck_assert_uint_eq(records(), before);
+		/* what others have written may be what it told of */
+		ck_assert_uint_eq(fs_volume(t.fs)->count.data_flush_errors,
+				  (u64)kind + 1);
 		small_commit(fh, 4, 4);
 	}
 	is_there(fh, 0, 2);
 	is_there(fh, 3, 3);
 	is_there(fh, 4, 4);
 	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+}
+END_TEST
+
+/* Where pages that lay scattered in the log were copied to last. */
+static u64 copied_to;
+static u32 nr_copied;
+
+void __real_redo_move(struct redo *r, u64 ino, u64 pgoff, u32 nr, u64 block);
+void __wrap_redo_move(struct redo *r, u64 ino, u64 pgoff, u32 nr, u64 block);
+void __wrap_redo_move(struct redo *r, u64 ino, u64 pgoff, u32 nr, u64 block)
+{
+	copied_to = block;
+	nr_copied = nr;
+	__real_redo_move(r, ino, pgoff, nr, block);
+}
+
+static int change_mode(u64 ino, u64 fh, u32 mode)
+{
+	struct stat attr = {.st_mode = mode};
+
+	ck_assert_int_eq(fs_setattr(t.fs, ino, 0, &attr, FS_SET_MODE, &attr),
+			 0);
+	return test_fsync(&t, fh);
+}
+
+/* A file of 12 pages each of which is in a record of its own; and a
+ * transaction that copies them, whose COMMIT fails with @code. */
+static u64 fail_after_copying(int code, int err, u64 *ret_ino)
+{
+	u64 fh;
+
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	wal_gate_set();
+	test_fs_open(&t);
+	fh = make_file("f", 12, ret_ino);
+	for (u64 i = 0; i < 12; i++)
+		small_commit(fh, i, 2);
+	nr_copied = 0;
+	wal_gate_fail(code);
+	ck_assert_int_eq(change_mode(*ret_ino, fh, 0600), err);
+	wal_gate_open(SQLITE_OK);
+	ck_assert_uint_eq(nr_copied, 12);
+	return fh;
+}
+
+/* The blocks were given back, and may be anybody's: the next makes its own. */
+START_TEST(copies_of_a_transaction_that_failed_are_not_used)
+{
+	u64 ino, fh = fail_after_copying(SQLITE_FULL, -ENOSPC, &ino);
+
+	nr_copied = 0;
+	ck_assert_int_eq(change_mode(ino, fh, 0640), 0);
+	ck_assert_uint_eq(nr_copied, 12);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+	fh = test_open(&t, ino);
+	for (u64 i = 0; i < 12; i++)
+		is_there(fh, i, 2);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	wal_gate_remove();
+}
+END_TEST
+
+/* Nobody knows what became of the COMMIT: if it is on the disk, rows say that
+ * the file's pages are where they were copied to. */
+START_TEST(copies_that_may_be_committed_are_not_given_out)
+{
+	u64 ino, fh = fail_after_copying(SQLITE_IOERR_WRITE, -EIO, &ino);
+	u64 start;
+	u32 nr;
+
+	while (!volume_swap_ops.alloc(fs_volume(t.fs), 4096, true, &start, &nr))
+		ck_assert(start + nr <= copied_to ||
+			  copied_to + nr_copied <= start);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_ne(test_fs_close(&t), 0);
+	wal_gate_remove();
 }
 END_TEST
 
@@ -1247,6 +1329,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, who_asks_makes_it_and_need_not_wait);
 	tcase_add_test(tc, what_is_appended_does_not_stay_scattered);
 	tcase_add_test(tc, a_log_that_fails_is_replaced);
+	tcase_add_test(tc, copies_of_a_transaction_that_failed_are_not_used);
+	tcase_add_test(tc, copies_that_may_be_committed_are_not_given_out);
 	tcase_add_test(tc, a_clean_end_leaves_no_log);
 	tcase_add_test(tc, a_small_volume_has_none);
 	tcase_add_test(tc, it_is_given_up_when_blocks_are_scarce);
