@@ -311,14 +311,23 @@ END_TEST
 
 START_TEST(content_survives_commits_that_fail)
 {
+	u64 nr_failed = 0;
+
 	start(200 + (u64)_i, 2u << 20);
 	for (u64 i = 0; i < test_rounds(800); i++) {
 		if (rng_one_in(&rng, 15)) {
+			bool flush = rng_one_in(&rng, 2);
+
+			/* something that needs blocks */
+			for (int k = 0; k < 4; k++)
+				do_write();
+			/* a flush is tried again */
 			bdev_fault_arm(t.fault,
-				       rng_one_in(&rng, 2) ? BDEV_FAULT_FLUSH
-							   : BDEV_FAULT_WRITE,
-				       rng_range(&rng, 1, 4), -EIO, false);
-			(void)fs_sync_wait(t.fs);
+				       flush ? BDEV_FAULT_FLUSH
+					     : BDEV_FAULT_WRITE,
+				       rng_range(&rng, 1, 2), -EIO,
+				       flush || rng_one_in(&rng, 2));
+			nr_failed += fs_sync_wait(t.fs) != 0;
 			bdev_fault_arm(t.fault, 0, 0, 0, false);
 			/* told once, then forgotten */
 			for (int f = 0; f < NR_FILES; f++)
@@ -327,6 +336,7 @@ START_TEST(content_survives_commits_that_fail)
 		}
 		step();
 	}
+	ck_assert_uint_ne(nr_failed, 0);
 	finish();
 }
 END_TEST
