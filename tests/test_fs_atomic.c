@@ -605,6 +605,35 @@ START_TEST(nothing_that_comes_later_goes_with_a_name_during_a_commit)
 }
 END_TEST
 
+/* What was there when it got the name, and is later than what is on its way,
+ * goes with the next. */
+START_TEST(what_comes_before_a_name_goes_with_it_during_a_commit)
+{
+	struct fs_done synced = {answered};
+	u64 fh, ino;
+
+	wal_gate_set();
+	test_fs_open(&t);
+	(void)test_create(&t, FS_ROOT_INO, "old", NULL);
+	ino = make_atomic("new", &fh);
+	write_version(fh, 2);
+	wal_gate_shut();
+	fs_fsync(t.fs, fh, false, &synced);
+	wal_gate_wait();
+	write_version(fh, 3);
+	ck_assert_int_eq(fs_rename(t.fs, FS_ROOT_INO, "new", FS_ROOT_INO, "old",
+				   0, &test_cred),
+			 0);
+	wal_gate_open(SQLITE_OK);
+	ck_assert_int_eq(test_fsyncdir(&t, FS_ROOT_INO), 0);
+	is_committed(fh, ino);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	t.fs = NULL;
+	wal_gate_remove();
+}
+END_TEST
+
 /* But with the name if that fails. */
 START_TEST(a_name_waits_for_content_whose_commit_fails)
 {
@@ -1076,6 +1105,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc, nothing_that_comes_later_goes_with_a_name);
 	tcase_add_test(
 		tc, nothing_that_comes_later_goes_with_a_name_during_a_commit);
+	tcase_add_test(tc,
+		       what_comes_before_a_name_goes_with_it_during_a_commit);
 	tcase_add_test(tc, a_name_waits_for_content_whose_commit_fails);
 	tcase_add_test(tc, several_files_are_committed_in_one_transaction);
 	tcase_add_test(tc,

@@ -212,7 +212,7 @@ static u64 make_bad(int way, u64 *ret_fh)
 
 static void work_beside_a_bad_file(int way, bool mend)
 {
-	u64 bad, fh, other;
+	u64 bad, fh, fresh, other, both[2];
 
 	test_fs_open(&t);
 	(void)test_create(&t, FS_ROOT_INO, "name", &fh);
@@ -224,13 +224,22 @@ static void work_beside_a_bad_file(int way, bool mend)
 	write_pages(fh, 1);
 	lose_page(bad, 0);
 	give_the_name(way, bad);
+	/* its row waits with the names, and its content with that */
+	both[0] = test_create(&t, FS_ROOT_INO, "fresh", &fresh);
+	test_write(&t, fresh, 0, "content", 7);
 	for (int i = 0; i < 4; i++) {
 		test_write(&t, other, 0, "content", 7);
 		ck_assert_int_eq(test_fsync(&t, other), 0);
+		ck_assert_int_eq(test_fsync(&t, fresh), -EIO);
 		ck_assert_int_eq(test_fsyncdir(&t, FS_ROOT_INO), -EIO);
 		ck_assert_int_eq(fs_sync_wait(t.fs), -EIO);
 		fs_check(t.fs);
 	}
+	/* and with both what is to be committed together with it */
+	both[1] = test_lookup(&t, FS_ROOT_INO, "other");
+	test_write(&t, other, 0, "changed", 7);
+	ck_assert_int_eq(test_commit_files(&t, both, 2), -EIO);
+	fs_check(t.fs);
 	if (mend) {
 		write_pages(fh, 1);
 		ck_assert_int_eq(fs_sync_wait(t.fs), 0);
@@ -255,6 +264,7 @@ START_TEST(a_name_is_never_committed_without_what_it_was_given_to)
 	int way = _i % 3, status = 0;
 	bool mend = _i >= 3;
 	char pattern[PAGE_SIZE];
+	struct stat st;
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -266,9 +276,14 @@ START_TEST(a_name_is_never_committed_without_what_it_was_given_to)
 	test_fs_check_volume();
 	test_fs_open(&t);
 	test_pattern(pattern, sizeof(pattern), 0, 1);
-	expect_content("other", "content", 7);
+	expect_content("other", mend ? "changed" : "content", 7);
 	if (mend)
 		expect_content(names[way], pattern, sizeof(pattern));
+	if (mend)
+		expect_content("fresh", "content", 7);
+	else
+		ck_assert_int_eq(fs_lookup(t.fs, FS_ROOT_INO, "fresh", &st),
+				 -ENOENT);
 	if (!mend || way == 2)
 		expect_content("name", "old", 3);
 	else if (way == 1)
@@ -460,6 +475,40 @@ START_TEST(after_a_failed_sync_no_block_that_was_freed_is_given_out)
 	ck_assert_int_ne(test_fs_close(&t), 0);
 	vfs_set_hook(NULL, NULL);
 	test_fs_check_volume();
+}
+END_TEST
+
+/* What stands there is committed still, whatever is committed next. */
+START_TEST(a_commit_that_failed_frees_nothing)
+{
+	struct extent_row old;
+	u64 fh, other, ino, start;
+	u32 nr;
+
+	t.volume_size = 4u << 20;
+	vfs_set_hook(full_wal, NULL);
+	test_fs_open(&t);
+	ino = test_create(&t, FS_ROOT_INO, "file", &fh);
+	(void)test_create(&t, FS_ROOT_INO, "other", &other);
+	write_pages(fh, 1);
+	write_pages(other, 1);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	old = extent_of(ino);
+	write_pages(fh, 2);
+	host_full = true;
+	ck_assert_int_eq(test_fsync(&t, fh), -ENOSPC);
+	host_full = false;
+	write_pages(other, 2);
+	ck_assert_int_eq(test_fsync(&t, other), 0);
+	ck_assert_uint_eq(extent_of(ino).block, old.block);
+
+	while (!volume_swap_ops.alloc(fs_volume(t.fs), 64, true, &start, &nr))
+		ck_assert(start + nr <= old.block ||
+			  old.block + old.npages <= start);
+	ck_assert_int_eq(fs_release(t.fs, other), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	vfs_set_hook(NULL, NULL);
 }
 END_TEST
 
@@ -987,6 +1036,7 @@ Suite *test_suite(void)
 		tc, a_flush_that_failed_is_forgotten_when_nothing_is_in_doubt);
 	tcase_add_test(
 		tc, after_a_failed_sync_no_block_that_was_freed_is_given_out);
+	tcase_add_test(tc, a_commit_that_failed_frees_nothing);
 	tcase_add_test(
 		tc,
 		late_writes_without_any_room_are_told_at_fsync_and_at_close);
