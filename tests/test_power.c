@@ -35,6 +35,7 @@
 #include "inode.h"
 #include "meta.h"
 #include "power_model.h"
+#include "redo.h"
 #include "tmpdir.h"
 
 #define OPS_MAX 120
@@ -105,6 +106,19 @@ int __wrap_meta_extent_put(struct meta *m, u64 ino, u64 pgoff, u32 nr,
 	meta_super(m, &super);
 	err = meta_commit(m, super.next_ino, true);
 	return err ? err : meta_begin(m);
+}
+
+/* ---- what happens ---- */
+
+static u64 nr_copied; /* pages, out of the redo log */
+
+void __real_redo_move(struct redo *r, u64 ino, u64 pgoff, u32 nr, u64 block);
+void __wrap_redo_move(struct redo *r, u64 ino, u64 pgoff, u32 nr, u64 block);
+
+void __wrap_redo_move(struct redo *r, u64 ino, u64 pgoff, u32 nr, u64 block)
+{
+	nr_copied += nr;
+	__real_redo_move(r, ino, pgoff, nr, block);
 }
 
 /* ---- one workload ---- */
@@ -692,6 +706,31 @@ START_TEST(small_commits_are_whole_after_a_power_cut)
 }
 END_TEST
 
+/* Pages that come one by one lie scattered in the redo log: a transaction, for
+ * a mode, takes it over and copies them to one place, which rows speak of then.
+ * The rest of the log is kept, so that nothing else has data flushed. */
+START_TEST(copies_out_of_the_redo_log_are_whole_after_a_power_cut)
+{
+	struct workload w = {.nr = 0};
+	struct rng rng;
+
+	rng_init(&rng, 3650);
+	nr_copied = 0;
+	for (u32 i = 0; i < 36; i++) {
+		if (i % 12 == 0)
+			add_op(&w, (struct power_op){OP_CHMOD, P(ROOT, b),
+						     P(ROOT, b), 0, 0});
+		add_op(&w, (struct power_op){OP_WRITE, P(ROOT, b), P(ROOT, b),
+					     4096 * i, 4096});
+		add_op(&w, (struct power_op){OP_FSYNC, P(ROOT, b), P(ROOT, b),
+					     0, 0});
+	}
+	for (u64 r = 0; r < test_rounds(4); r++)
+		must_hold(&w, &rng);
+	ck_assert_uint_ne(nr_copied, 0);
+}
+END_TEST
+
 /* ---- a kill before the cut ---- */
 
 /* The daemon is killed at any moment; its next finds what was written, synced
@@ -1200,6 +1239,8 @@ Suite *test_suite(void)
 	tcase_add_test(tc,
 		       pages_that_move_out_of_rows_are_whole_after_a_power_cut);
 	tcase_add_test(tc, small_commits_are_whole_after_a_power_cut);
+	tcase_add_test(tc,
+		       copies_out_of_the_redo_log_are_whole_after_a_power_cut);
 	tcase_add_test(tc,
 		       what_a_killed_daemon_left_is_whole_after_a_power_cut);
 	tcase_add_test(tc, a_volume_that_is_being_made_is_none_or_whole);
