@@ -35,11 +35,13 @@ struct content {
 
 static struct content files[NR_FILES];
 
-/* The files of the volume as they were: put back before each round. */
+/* The files of the volume as they were: put back before each round. The saved
+ * block map goes by the time of the database. */
 struct image {
 	const char *name;
 	u8 *bytes;
 	size_t len;
+	struct timespec mtime;
 	bool there;
 };
 
@@ -75,6 +77,7 @@ static void slurp(struct image *im)
 		return;
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	im->len = (size_t)st.st_size;
+	im->mtime = st.st_mtim;
 	im->bytes = malloc(im->len + 1);
 	ck_assert_int_eq(read(fd, im->bytes, im->len), (ssize_t)im->len);
 	im->there = true;
@@ -83,6 +86,7 @@ static void slurp(struct image *im)
 
 static void spit(const struct image *im)
 {
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
 	int fd;
 
 	(void)unlink(in_volume(im->name));
@@ -91,6 +95,8 @@ static void spit(const struct image *im)
 	fd = open(in_volume(im->name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(write(fd, im->bytes, im->len), (ssize_t)im->len);
+	times[1] = im->mtime;
+	ck_assert_int_eq(futimens(fd, times), 0);
 	(void)close(fd);
 }
 
