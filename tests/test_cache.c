@@ -474,6 +474,95 @@ START_TEST(inline_pages_written_again_are_committed_as_they_were)
 }
 END_TEST
 
+static bool second_is_held, second_is_let_go; /* atomic */
+
+static void *hold_second_main(void *arg)
+{
+	struct page *p = find_lock_page(&mf.as, 1);
+
+	verify(p);
+	__atomic_store_n(&second_is_held, true, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&second_is_let_go, __ATOMIC_ACQUIRE))
+		(void)sched_yield();
+	unlock_page(p, mb.cache);
+	put_page(mb.cache, p);
+	return NULL;
+}
+
+static bool is_held(void)
+{
+	return __atomic_load_n(&second_is_held, __ATOMIC_ACQUIRE);
+}
+
+static void *writeout_main(void *arg)
+{
+	verify(mem_commit_writeout(&mb, 16) == 0);
+	return NULL;
+}
+
+static void *punch_second_main(void *arg)
+{
+	verify(cache_punch(&mf.as, PAGE_SIZE, PAGE_SIZE, NULL) == 0);
+	return NULL;
+}
+
+static bool first_is_inline(void)
+{
+	struct page *p = find_lock_page(&mf.as, 0);
+	bool is = page_test(p, PG_INLINE);
+
+	unlock_page(p, mb.cache);
+	put_page(mb.cache, p);
+	return is;
+}
+
+/* Of two pages that are to be kept inline the first is, and is written to; and
+ * then the second is punched, or kept first. Return: was it punched? */
+static bool punch_amidst_inline(void)
+{
+	pthread_t holder, committer, puncher;
+	struct commit_stat st;
+
+	write_page(0, 1);
+	write_page(1, 1);
+	cut();
+	second_is_held = second_is_let_go = false;
+	ck_assert_int_eq(pthread_create(&holder, NULL, hold_second_main, NULL),
+			 0);
+	wait_true(is_held);
+	ck_assert_int_eq(pthread_create(&committer, NULL, writeout_main, NULL),
+			 0);
+	wait_true(first_is_inline);
+	write_page(0, 2);
+	ck_assert_int_eq(
+		pthread_create(&puncher, NULL, punch_second_main, NULL), 0);
+	__atomic_store_n(&second_is_let_go, true, __ATOMIC_RELEASE);
+	(void)pthread_join(holder, NULL);
+	(void)pthread_join(puncher, NULL);
+	(void)pthread_join(committer, NULL);
+	commit_stat(mb.commit, &st);
+	mem_check(&mb);
+	mem_commit_transact(&mb, 0);
+	mem_commit_end(&mb, 0);
+	return !st.inline_pages;
+}
+
+START_TEST(pages_kept_inline_in_vain_are_committed_as_they_were)
+{
+	u64 nr_vain = 0;
+
+	for (u64 i = 0; i < test_rounds(50) || (!nr_vain && i < 5000); i++) {
+		nr_vain += punch_amidst_inline();
+		for (u64 k = 0; k < 2; k++)
+			ck_assert_uint_eq(committed_page(k), 1);
+		ck_assert_uint_eq(read_page(0), 2);
+		ck_assert_uint_eq(read_page(1), 0);
+		ck_assert_int_eq(commit_all(0, 0), 0);
+	}
+	ck_assert_uint_ne(nr_vain, 0);
+}
+END_TEST
+
 START_TEST(slots_of_a_failed_flush_are_moved_before_any_commit_has_them)
 {
 	u64 good = mb.flushed_epoch;
@@ -1345,6 +1434,8 @@ static void add_large(Suite *s)
 		2);
 	tcase_add_test(tc,
 		       inline_pages_written_again_are_committed_as_they_were);
+	tcase_add_test(tc,
+		       pages_kept_inline_in_vain_are_committed_as_they_were);
 	tcase_add_test(
 		tc,
 		slots_of_a_failed_flush_are_moved_before_any_commit_has_them);
