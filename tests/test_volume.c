@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "meta_int.h"
 #include "test.h"
 #include "tmpdir.h"
 #include "vfs.h"
@@ -135,7 +136,8 @@ static int write_slots(struct volume *v, u32 nr, struct slots *s)
 	int err = 0;
 
 	for (s->runs = 0; !err && done < nr;) {
-		err = volume_swap_ops.alloc(v, nr - done, false, &s->start[s->runs],
+		err = volume_swap_ops.alloc(v, nr - done, false,
+					    &s->start[s->runs],
 					    &s->nr[s->runs]);
 		if (err)
 			break;
@@ -793,8 +795,8 @@ static u64 write_epoch(struct volume *v, struct slots *s)
 {
 	u64 epoch;
 
-	ck_assert_int_eq(volume_swap_ops.alloc(v, 1, false, &s->start[0], &s->nr[0]),
-			 0);
+	ck_assert_int_eq(
+		volume_swap_ops.alloc(v, 1, false, &s->start[0], &s->nr[0]), 0);
 	s->runs = 1;
 	ck_assert_int_eq(
 		volume_swap_ops.write(v, s->start[0], 1, page, s->sums, &epoch),
@@ -1139,6 +1141,61 @@ START_TEST(check_says_which_blocks_are_used_twice)
 }
 END_TEST
 
+START_TEST(check_says_where_the_saved_map_is_not_that_of_the_extents)
+{
+	struct volume *v;
+	char lines[4096];
+	u64 start;
+	u32 nr;
+
+	create(0);
+	v = open_volume(&plain);
+	fill(4, 1);
+	ck_assert_int_eq(commit_pages(v, 0, 4), 0);
+	/* blocks 1 to 4; one of them is given back, and others never are */
+	ck_assert_int_eq(volume_swap_ops.alloc(v, 3, false, &start, &nr), 0);
+	ck_assert(start == 5 && nr == 3);
+	blocks_free(v->blocks, 2, 1);
+	ck_assert_int_eq(volume_close(v), 0);
+	ck_assert_int_eq(check_lines(lines), 2);
+	ck_assert_msg(strstr(lines, "freemap: blocks 3-7 are lost") &&
+			      strstr(lines, "freemap: blocks 1-4 are free"),
+		      "%s", lines);
+}
+END_TEST
+
+/* Through our VFS, so that what is written are right pages. */
+static void run_sql(const char *sql)
+{
+	struct meta *m;
+
+	ck_assert_int_eq(meta_open_bare(tmpdir_path("v"), "meta.db", &m), 0);
+	ck_assert_int_eq(conn_exec(&m->writer, sql), 0);
+	ck_assert_int_eq(meta_close(m), 0);
+}
+
+START_TEST(check_says_which_page_in_a_row_has_wrong_bytes)
+{
+	struct volume *v;
+	char lines[4096];
+
+	create(0);
+	v = open_volume(&plain);
+	fill(1, 7);
+	ck_assert_int_eq(commit_pages(v, 3, 1), 0);
+	ck_assert_int_eq(meta_begin(v->meta), 0);
+	ck_assert_int_eq(
+		meta_extent_put_inline(v->meta, INO, 2, "inline", 6, defer, v),
+		0);
+	ck_assert_int_eq(meta_commit(v->meta, 3, true), 0);
+	ck_assert_int_eq(volume_close(v), 0);
+	check_is_well();
+	run_sql("UPDATE extent SET data=CAST('outline' AS BLOB) WHERE pgoff=2");
+	ck_assert_int_eq(check_lines(lines), 1);
+	ck_assert_str_eq(lines, "inode 2 (/f), page 2: has a wrong checksum\n");
+}
+END_TEST
+
 /* Unwritten ones may lie behind the end of data, and so anywhere. */
 START_TEST(extents_behind_all_bounds_cost_no_memory_and_free_nothing)
 {
@@ -1470,6 +1527,9 @@ static void add_accidents(TCase *tc)
 	tcase_add_test(tc,
 		       a_read_only_volume_gives_its_pages_and_keeps_its_epoch);
 	tcase_add_test(tc, check_says_which_blocks_are_used_twice);
+	tcase_add_test(
+		tc, check_says_where_the_saved_map_is_not_that_of_the_extents);
+	tcase_add_test(tc, check_says_which_page_in_a_row_has_wrong_bytes);
 	tcase_add_test(tc, a_mount_makes_all_there_is_durable_before_it_writes);
 	tcase_add_loop_test(
 		tc, extents_behind_all_bounds_cost_no_memory_and_free_nothing,
