@@ -490,6 +490,8 @@ static const char *const wrongs[] = {
 	"UPDATE extent SET block=(SELECT e.block FROM extent e WHERE "
 	"e.ino=extent.ino+1 AND e.flags=0) WHERE flags=0 AND ino%2=0 AND "
 	"ino+1 IN (SELECT ino FROM extent WHERE flags=0)",
+	"INSERT INTO extent SELECT ino,pgoff+100000,npages,block,flags,sum,"
+	"data FROM extent WHERE flags=0 AND ino%4=1",
 	"UPDATE inode SET mode=0 WHERE ino%5=0",
 	"INSERT INTO orphan SELECT ino FROM inode WHERE ino%3=0",
 	"DELETE FROM symlink",
