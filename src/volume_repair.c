@@ -46,6 +46,8 @@ struct repair {
 	const struct volume_check_options *opt;
 	struct data_check data;
 	struct meta_salvage *salvage; /* NULL: meta.db is mended in place */
+	struct meta_redo log;
+	bool log_is_shared;
 	long faults;
 	long losing;
 	char *err;
@@ -505,6 +507,34 @@ static int take_redo_over(struct repair *r, struct redo *redo,
 	return redo_apply(redo, r->v->meta, meta_ignore_freed, NULL, NULL);
 }
 
+static int find_shared(struct data_check *c, sqlite3_stmt *s, u64 ino,
+		       const struct extent_row *row)
+{
+	struct repair *r = container_of(c, struct repair, data);
+	const struct meta_redo *log = &r->log;
+
+	(void)s, (void)ino;
+	r->log_is_shared |= extent_has_blocks(row->flags) &&
+			    row->block < log->start + log->nr &&
+			    log->start < row->block + row->npages;
+	return 0;
+}
+
+/* Files keep blocks that the log says are its own: what it has is known by
+ * checksums, too. */
+static int check_shared(struct repair *r)
+{
+	int err = data_walk(&r->data, false, find_shared);
+
+	if (!err && r->log_is_shared)
+		report(r,
+		       "redo log: some of its blocks %llu-%llu are used by "
+		       "files",
+		       (unsigned long long)r->log.start,
+		       (unsigned long long)(r->log.start + r->log.nr - 1));
+	return err;
+}
+
 /* What was committed last becomes rows like any other, so that all that comes
  * after looks at it too. That by itself is no fault. */
 static int mend_redo(struct repair *r)
@@ -523,7 +553,11 @@ static int mend_redo(struct repair *r)
 			  "committed there last");
 		r->losing++;
 	}
-	err = redo_new(r->v->data, &redo);
+	r->log = row;
+	if (row.nr)
+		err = check_shared(r);
+	if (!err)
+		err = redo_new(r->v->data, &redo);
 	if (!err && row.nr)
 		err = take_redo_over(r, redo, &row, super.commit_no);
 	redo_free(redo);

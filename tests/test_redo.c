@@ -961,6 +961,15 @@ static void ask(const char *sql)
 	ck_assert_int_eq(meta_close(m), 0);
 }
 
+static long check(void)
+{
+	struct volume_check_options opt = {.report = note_line};
+	char err[200];
+
+	lines[0] = '\0';
+	return volume_check(tmpdir_path("vol"), &opt, err, sizeof(err));
+}
+
 /* A volume with a log of three records of one page each, killed. */
 static u64 killed_with_three(struct meta_redo *ret_row)
 {
@@ -1045,7 +1054,30 @@ START_TEST(a_log_whose_place_is_lost_is_told)
 		volume_open(tmpdir_path("vol"), &opt, &v, err, sizeof(err)),
 		-EUCLEAN);
 	ck_assert_msg(strstr(err, "redo log is lost"), "%s", err);
+	ck_assert_int_eq(check(), 1);
+	ck_assert_msg(strstr(lines, "where it is is lost"), "%s", lines);
 	ck_assert_int_eq(repair().faults, 1);
+	read_version(ino, 1);
+}
+END_TEST
+
+START_TEST(a_log_where_a_file_has_blocks_is_told)
+{
+	struct volume_repair_result res;
+	struct meta_redo row;
+	u64 ino = killed_with_three(&row);
+
+	ask("UPDATE redo SET start=1,salt=salt+1");
+	ck_assert_int_eq(check(), 1);
+	ck_assert_msg(strstr(lines, "redo log: some of its blocks 1-"), "%s",
+		      lines);
+	res = repair();
+	ck_assert_int_eq(res.faults, 1);
+	ck_assert_int_eq(res.left, 0);
+	ck_assert_msg(strstr(lines, "redo log: some of its blocks 1-"), "%s",
+		      lines);
+	ck_assert_int_eq(check(), 0);
+	ck_assert(!has_row());
 	read_version(ino, 1);
 }
 END_TEST
@@ -1338,6 +1370,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc,
 		       a_damaged_log_is_told_and_a_repair_gives_up_the_rest);
 	tcase_add_test(tc, a_log_whose_place_is_lost_is_told);
+	tcase_add_test(tc, a_log_where_a_file_has_blocks_is_told);
 	tcase_add_test(tc, a_file_that_is_not_there_is_passed_over_by_a_repair);
 	tcase_add_test(tc, a_repair_that_goes_back_in_the_wal_mixes_no_commits);
 	tcase_add_test(tc, a_mount_to_read_sees_what_the_log_has);
