@@ -43,17 +43,6 @@ struct world world;
 			return rc_; \
 	} while (0)
 
-/* Several. */
-#define GO(calls)                   \
-	do {                        \
-		int rc_ = (calls);  \
-                                    \
-		if (rc_)            \
-			return rc_; \
-	} while (0)
-
-typedef int (*step_fn)(void);
-
 static void log_line(void *arg, int level, const char *line)
 {
 	if (getenv("FOLIO_LOUD"))
