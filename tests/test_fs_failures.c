@@ -413,6 +413,62 @@ START_TEST(a_replaced_name_waits_for_its_content_after_any_failure)
 }
 END_TEST
 
+START_TEST(a_size_alone_is_tried_again_after_a_commit_that_failed)
+{
+	struct stat attr = {.st_size = 5 * PAGE_SIZE};
+	u64 ino, fh;
+
+	vfs_set_hook(full_wal, NULL);
+	test_fs_open(&t);
+	ino = test_create(&t, FS_ROOT_INO, "file", &fh);
+	test_write(&t, fh, 0, "content", 7);
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	ck_assert_int_eq(fs_setattr(t.fs, ino, fh, &attr, FS_SET_SIZE, &attr),
+			 0);
+	host_full = true;
+	ck_assert_int_eq(fs_sync_wait(t.fs), -ENOSPC);
+	host_full = false;
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+	test_stat(&t, ino, &attr);
+	ck_assert_int_eq(attr.st_size, 5 * PAGE_SIZE);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	vfs_set_hook(NULL, NULL);
+}
+END_TEST
+
+/* Their attributes are not committed while a name waits for its content. */
+START_TEST(files_committed_together_hear_of_names_that_wait)
+{
+	struct stat attr = {.st_mode = 0600};
+	u64 ino[2], one, fh;
+
+	test_fs_open(&t);
+	ino[0] = test_create(&t, FS_ROOT_INO, "one", &one);
+	ino[1] = test_create(&t, FS_ROOT_INO, "two", NULL);
+	(void)test_create(&t, FS_ROOT_INO, "new", &fh);
+	(void)test_create(&t, FS_ROOT_INO, "old", NULL);
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	write_pages(fh, 1);
+	ck_assert_int_eq(fs_rename(t.fs, FS_ROOT_INO, "new", FS_ROOT_INO, "old",
+				   0, &test_cred),
+			 0);
+	ck_assert_int_eq(fs_setattr(t.fs, ino[0], 0, &attr, FS_SET_MODE, &attr),
+			 0);
+	fail_writes();
+	ck_assert_int_eq(test_commit_files(&t, ino, 2), -EIO);
+	fail_nothing();
+	ck_assert_int_eq(test_commit_files(&t, ino, 2), 0);
+	(void)fs_flush(t.fs, fh);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(fs_release(t.fs, one), 0);
+	test_fs_reopen(&t);
+	test_stat(&t, ino[0], &attr);
+	ck_assert_uint_eq(attr.st_mode, S_IFREG | 0600);
+}
+END_TEST
+
 START_TEST(a_flush_that_failed_is_forgotten_when_nothing_is_in_doubt)
 {
 	struct volume *v;
@@ -1069,6 +1125,9 @@ Suite *test_suite(void)
 		       the_timer_tries_names_again_after_a_commit_that_failed);
 	tcase_add_test(tc,
 		       a_replaced_name_waits_for_its_content_after_any_failure);
+	tcase_add_test(tc,
+		       a_size_alone_is_tried_again_after_a_commit_that_failed);
+	tcase_add_test(tc, files_committed_together_hear_of_names_that_wait);
 	tcase_add_test(
 		tc, a_flush_that_failed_is_forgotten_when_nothing_is_in_doubt);
 	tcase_add_test(
