@@ -11,6 +11,7 @@
 
 #include <linux/fs.h>
 #include <stdlib.h>
+#include <syslog.h>
 
 #include "fs_internal.h"
 
@@ -51,6 +52,12 @@ static int find_row(struct inode *dir, const char *name, struct entry *ret)
 	meta_reader_put(r);
 	if (err)
 		return err;
+	/* who changes the name would lock it twice */
+	if (row.ino == dir->ino) {
+		fs_log(dir->fs, LOG_ERR, "folder %llu: it is in itself",
+		       (unsigned long long)dir->ino);
+		return -EIO;
+	}
 
 	*ret = (struct entry){.ino = row.ino, .id = row.id, .type = row.type};
 	return 0;

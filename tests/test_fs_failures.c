@@ -1105,6 +1105,52 @@ START_TEST(a_nameless_file_has_so_many_large_attributes_and_no_more)
 }
 END_TEST
 
+/* ---- damage ---- */
+
+static void put_name(u64 parent, const char *name, u64 ino)
+{
+	struct dentry_row row = {.id = 1000, .ino = ino, .type = S_IFDIR};
+	struct volume_options opt = {0};
+	struct volume *v;
+	char err[256];
+
+	row.len = (u16)strlen(name);
+	(void)strcpy(row.name, name);
+	ck_assert_int_eq(
+		volume_open(tmpdir_path("vol"), &opt, &v, err, sizeof(err)), 0);
+	ck_assert_int_eq(meta_begin(v->meta), 0);
+	ck_assert_int_eq(meta_dentry_put(v->meta, parent, &row), 0);
+	ck_assert_int_eq(meta_commit(v->meta, 100, true), 0);
+	ck_assert_int_eq(volume_close(v), 0);
+}
+
+/* Each of these would lock it twice. */
+START_TEST(a_folder_that_is_in_itself_is_an_error)
+{
+	struct stat st;
+	u64 dir;
+
+	test_fs_open(&t);
+	dir = test_mkdir(&t, FS_ROOT_INO, "dir");
+	(void)test_mkdir(&t, dir, "sub");
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	put_name(dir, "self", dir);
+
+	test_fs_open(&t);
+	ck_assert_int_eq(fs_lookup(t.fs, dir, "self", &st), -EIO);
+	ck_assert_int_eq(fs_rmdir(t.fs, dir, "self"), -EIO);
+	ck_assert_int_eq(fs_rename(t.fs, dir, "self", FS_ROOT_INO, "moved", 0,
+				   &test_cred),
+			 -EIO);
+	ck_assert_int_eq(
+		fs_rename(t.fs, dir, "self", dir, "other", 0, &test_cred),
+		-EIO);
+	ck_assert_int_eq(
+		fs_rename(t.fs, dir, "sub", dir, "self", 0, &test_cred), -EIO);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+}
+END_TEST
+
 Suite *test_suite(void)
 {
 	TCase *tc;
@@ -1160,5 +1206,6 @@ Suite *test_suite(void)
 	tcase_add_test(
 		tc,
 		renames_in_all_directions_do_not_wait_for_each_other_for_ever);
+	tcase_add_test(tc, a_folder_that_is_in_itself_is_an_error);
 	return s;
 }
