@@ -25,10 +25,18 @@ struct backup_source {
 extern struct backup_source source;
 
 void source_make(u64 volume_size);
+/* Let a file take so much room, with nothing in it. */
+void source_fill(u64 size);
 /* Write and punch single pages. */
 void source_change(u64 changes);
+/* While it is open: change a page of a file through @fh, only write to it with
+ * @write. */
+void source_change_page(u64 fh, int file, bool write);
 /* Is that what the volume at @path, which is opened to be read, has? Return:
  * NULL, or what is not (to be freed). */
 char *source_compare(const char *path, const struct source_state *want);
+/* ... or of @nr states, the last that is. */
+char *source_find(const char *path, const struct source_state *want, u64 nr,
+		  u64 *ret_which);
 
 #endif
