@@ -16,7 +16,7 @@
 #include "test.h"
 #include "units.h"
 
-#define SEEDS_MAX 64
+#define SEEDS_MAX 128
 
 /* Where an input is kept while it runs: a file, so that it outlives us. */
 struct kept {

@@ -30,8 +30,10 @@
 
 #include "fs_util.h"
 #include "fuzz.h"
+#include "sum.h"
 #include "tmpdir.h"
 #include "vfs.h"
+#include "volume_redo.h"
 
 #define CHANGES_MAX 16
 #define VISITS_MAX 200
@@ -45,6 +47,7 @@ static const char *const names[] = {"meta.db", "data", "freemap", "lock"};
 static struct image {
 	u8 *bytes;
 	size_t len;
+	size_t filled; /* with zeros behind it; 0: all of it */
 	struct timespec mtime;
 	u8 *map;    /* the file, as far as it is that long; may be NULL */
 	bool dirty; /* the file may be something else */
@@ -52,6 +55,13 @@ static struct image {
 
 /* What a killed daemon leaves. */
 static struct image killed_db, killed_log;
+
+/* What one leaves that had a redo log, of those files and of data. */
+#define REDO_RECORDS 6
+/* Where a header has its sum. Source: src/redo.c. */
+#define REDO_SUM_AT 32
+static struct image redo_db, redo_log, redo_data;
+static struct meta_redo redo_place;
 
 static char volume_path[1100], db_path[1200];
 
@@ -169,6 +179,46 @@ static void read_killed(void)
 	ck_assert_int_eq(volume_close(v), 0);
 }
 
+static void fsync_page(struct test_fs *t, const char *name, u64 pgoff)
+{
+	u64 fh = test_open(t, test_lookup(t, FS_ROOT_INO, name));
+	u8 page[PAGE_SIZE];
+
+	test_pattern(page, sizeof(page), pgoff, 1000 + pgoff);
+	test_write(t, fh, pgoff * PAGE_SIZE, page, sizeof(page));
+	ck_assert_int_eq(test_fsync(t, fh), 0);
+	ck_assert_int_eq(fs_release(t->fs, fh), 0);
+}
+
+/* Zeros behind @least are left out: the file is as long all the same. */
+static void cut_zeros(struct image *image, size_t least)
+{
+	image->filled = image->len;
+	while (image->filled > least && !image->bytes[image->filled - 1])
+		image->filled--;
+}
+
+/* Records over pages that have rows, over others, and behind the end. */
+static void read_redo(void)
+{
+	struct test_fs t;
+	struct volume *v;
+
+	test_fs_init(&t);
+	t.commit_inline = true;
+	test_fs_open(&t);
+	v = fs_volume(t.fs);
+	for (u64 i = 0; i < 50 && v->count.redo_records < REDO_RECORDS; i++)
+		fsync_page(&t, "large", i * 9 % 64);
+	ck_assert_uint_eq(v->count.redo_records, REDO_RECORDS);
+	redo_row(v->redo, &redo_place);
+	read_image(&redo_db, "meta.db");
+	read_image(&redo_log, "meta.db-wal");
+	read_image(&redo_data, "data");
+	cut_zeros(&redo_data, (redo_place.start + redo_place.nr) * PAGE_SIZE);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+}
+
 /* A file that keeps its place is compared and put back through a map. */
 static void map_image(struct image *image, const char *name)
 {
@@ -209,7 +259,9 @@ static void begin(void)
 		       tmpdir_path("vol"));
 	file_path(db_path, "meta.db");
 	test_fs_init(&t);
-	t.volume_size = 2u << 20; /* what it may grow to, it grows to soon */
+	/* what it may grow to, it grows to soon; smaller ones have no redo log
+	 */
+	t.volume_size = 8u << 20;
 	test_fs_open(&t);
 	fill_volume(&t);
 	ck_assert_int_eq(test_fs_close(&t), 0);
@@ -217,6 +269,7 @@ static void begin(void)
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		read_image(&images[i], names[i]);
 	read_killed();
+	read_redo();
 	map_image(&images[META], names[META]);
 	map_image(&images[DATA], names[DATA]);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -227,6 +280,9 @@ static void end(void)
 {
 	free(killed_db.bytes);
 	free(killed_log.bytes);
+	free(redo_db.bytes);
+	free(redo_log.bytes);
+	free(redo_data.bytes);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		if (images[i].map)
 			(void)munmap(images[i].map, images[i].len);
@@ -237,13 +293,15 @@ static void end(void)
 
 static void write_image(const struct image *image, const char *name)
 {
+	size_t len = image->filled ? image->filled : image->len;
 	char path[1200];
 	int fd;
 
 	file_path(path, name);
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	expect(fd >= 0);
-	expect(write(fd, image->bytes, image->len) == (ssize_t)image->len);
+	expect(write(fd, image->bytes, len) == (ssize_t)len);
+	expect(len == image->len || ftruncate(fd, (off_t)image->len) == 0);
 	(void)close(fd);
 }
 
@@ -390,6 +448,43 @@ static void change_log(struct fuzz_in *in)
 	free(log.bytes);
 }
 
+/* A byte or more of the redo log. */
+static void change_record(struct fuzz_in *in)
+{
+	u8 *log = redo_data.bytes + redo_place.start * PAGE_SIZE;
+	u8 *block = log + fuzz_u8(in) % redo_place.nr * PAGE_SIZE;
+	u64 off = fuzz_le(in, 2) % PAGE_SIZE, sum;
+	bool good = fuzz_u8(in) & 1;
+
+	(void)fuzz_bytes(in, block + off,
+			 min((size_t)(PAGE_SIZE - off), (size_t)64));
+	if (!good)
+		return;
+	memset(block + REDO_SUM_AT, 0, sizeof(sum));
+	sum = page_sum(block);
+	memcpy(block + REDO_SUM_AT, &sum, sizeof(sum));
+}
+
+/* In place of all other changes to the database and to data. */
+static void change_redo(struct fuzz_in *in)
+{
+	size_t at = redo_place.start * PAGE_SIZE;
+	size_t len = redo_place.nr * PAGE_SIZE;
+	u8 nr = fuzz_u8(in) % 5;
+	u8 *kept = malloc(len);
+
+	expect(kept);
+	memcpy(kept, redo_data.bytes + at, len);
+	while (nr--)
+		change_record(in);
+	images[DATA].dirty = true;
+	write_image(&redo_db, "meta.db");
+	write_image(&redo_log, "meta.db-wal");
+	write_image(&redo_data, "data");
+	memcpy(redo_data.bytes + at, kept, len);
+	free(kept);
+}
+
 static const struct table {
 	const char *name, *key;
 	const char *columns[14];
@@ -511,6 +606,10 @@ static void apply(struct fuzz_in *in)
 
 		if (what == 0xff) {
 			change_log(in);
+			continue;
+		}
+		if (what == 0xfd) {
+			change_redo(in);
 			continue;
 		}
 		switch (what % 8) {
@@ -797,7 +896,7 @@ static void one(const u8 *data, size_t len)
 
 static size_t seed(u32 n, u8 *buf)
 {
-	const u32 nr_pages = 24, nr_logs = 32;
+	const u32 nr_pages = 24, nr_logs = 32, nr_redos = 24;
 	size_t len = 0;
 
 	if (n < nr_pages) { /* a few bytes of each page, sums made good */
@@ -840,6 +939,18 @@ static size_t seed(u32 n, u8 *buf)
 		return len;
 	}
 	n -= nr_logs;
+	if (n < nr_redos) { /* a byte of a header or page */
+		buf[len++] = 0xfd;
+		buf[len++] = 1;
+		buf[len++] = (u8)(n / 2);
+		buf[len++] = (u8)(n * 8);
+		buf[len++] = 0;
+		buf[len++] = (u8)(n % 2);
+		buf[len++] = 1;
+		buf[len++] = (u8)(n * 7 + 1);
+		return len;
+	}
+	n -= nr_redos;
 	if (n >= ARRAY_SIZE(names))
 		return 0;
 	buf[len++] = 4;
