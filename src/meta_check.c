@@ -125,6 +125,35 @@ static int check_trees(struct checker *c)
 	return err;
 }
 
+/*
+ * Tables whose key is the number of their rows: SQLite takes a key for one by
+ * the words of the schema alone. If those are damaged, the column is NULL in
+ * each row that is there, and no rule says anything about it.
+ */
+static int check_keys(struct checker *c)
+{
+	static const char sql[] =
+		"SELECT t.column1 FROM (VALUES('super','id'),('inode','ino'),"
+		"('dentry','id'),('symlink','ino'),('orphan','ino')) t WHERE "
+		"NOT EXISTS(SELECT 1 FROM pragma_table_info(t.column1) WHERE "
+		"name=t.column2 AND upper(type)='INTEGER' AND pk=1)";
+	sqlite3_stmt *s;
+	char line[128];
+	int err;
+	int rc = sqlite3_prepare_v2(c->conn->db, sql, -1, &s, NULL);
+
+	if (rc != SQLITE_OK)
+		return meta_errno(rc);
+	while ((err = stmt_step(s)) > 0) {
+		(void)snprintf(line, sizeof(line),
+			       "meta.db: the schema of %s is damaged",
+			       (const char *)sqlite3_column_text(s, 0));
+		report(c, line);
+	}
+	(void)sqlite3_finalize(s);
+	return err;
+}
+
 /* A line for a row that a rule has found. */
 static void report_row(struct checker *c, const struct meta_rule *rule,
 		       sqlite3_stmt *s)
@@ -192,6 +221,8 @@ long meta_check(struct meta *m, void (*fn)(void *arg, const char *line),
 		return err;
 	c.conn = &r->conn;
 	err = note_error(&c, check_trees(&c), "its pages are damaged");
+	if (!err)
+		err = note_error(&c, check_keys(&c), "its schema is damaged");
 	for (size_t i = 0; !err && i < meta_nr_rules; i++)
 		err = note_error(
 			&c, report_rows(&c, &meta_rules[i], meta_rules[i].find),
@@ -222,6 +253,8 @@ bool meta_is_sound(struct meta *m, void (*fn)(void *arg, const char *line),
 
 	c.conn = &m->writer;
 	err = note_error(&c, check_trees(&c), "its pages are damaged");
+	if (!err)
+		err = note_error(&c, check_keys(&c), "its schema is damaged");
 	for (size_t i = 0; !err && i < meta_nr_rules; i++) {
 		if (nr_columns(c.conn, meta_rules[i].find) >= 0)
 			continue;

@@ -973,6 +973,8 @@ static const char *const known[] = {
 	"07009e00021ff9",
 	/* a folder that is in itself: its lock was wanted twice */
 	"fe1180017af31e0277e1",
+	/* a letter of the schema: the column of a key was NULL everywhere */
+	"01820000fb0268a9",
 	NULL,
 };
 

@@ -537,6 +537,48 @@ START_TEST(rows_that_do_not_fit_are_mended)
 }
 END_TEST
 
+/* Words of the schema alone make a column the number of its row. */
+static void damage_schema(const char *table)
+{
+	struct meta *m;
+	char sql[256];
+
+	(void)snprintf(sql, sizeof(sql),
+		       "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET "
+		       "sql=replace(sql,'PRIMARY','PRIxARY') WHERE name='%s'",
+		       table);
+	ck_assert_int_eq(meta_open_bare(in_volume("."), "meta.db", &m), 0);
+	(void)sqlite3_db_config(m->writer.db, SQLITE_DBCONFIG_DEFENSIVE, 0,
+				NULL);
+	ck_assert_msg(!conn_exec(&m->writer, sql), "%s: %s", sql,
+		      sqlite3_errmsg(m->writer.db));
+	ck_assert_int_eq(meta_close(m), 0);
+}
+
+START_TEST(keys_that_the_schema_does_not_name_any_more_are_found_again)
+{
+	static const char *const tables[] = {"super", "inode", "dentry",
+					     "symlink", "orphan"};
+	struct volume_repair_result r;
+	struct verdict v;
+	char *said = NULL;
+	size_t len;
+	FILE *lines = open_memstream(&said, &len);
+
+	put_image();
+	damage_schema(tables[_i]);
+	ck_assert_msg(repair(false, lines, &r) == 0, "%s", msg);
+	ck_assert_int_gt(r.faults, 0);
+	ck_assert_int_eq(r.left, 0);
+	expect_clean(lines, said);
+	ck_assert(read_all(&v));
+	ck_assert_int_eq(v.missing, 0);
+	ck_assert_int_eq(v.errors, 0);
+	(void)fclose(lines);
+	free(said);
+}
+END_TEST
+
 static u64 size_of(const char *dir, const char *name)
 {
 	struct stat st;
@@ -1009,6 +1051,9 @@ Suite *test_suite(void)
 		tc,
 		after_damage_to_the_database_a_repair_leaves_a_clean_volume);
 	tcase_add_test(tc, rows_that_do_not_fit_are_mended);
+	tcase_add_loop_test(
+		tc, keys_that_the_schema_does_not_name_any_more_are_found_again,
+		0, 5);
 	tcase_add_test(tc, sizes_of_lost_inodes_are_guessed_from_content);
 	tcase_add_test(tc, what_is_clean_is_left_alone);
 	tcase_add_test(tc, at_boot_only_what_costs_nothing_is_mended);
