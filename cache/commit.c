@@ -27,7 +27,7 @@
  * 3. So detached frames, written out in turn, and detached entries are complete
  *    only now, and are merged in.
  * 4. What stands in foreign slots, or in slots that a failed flush may have
- *    lost, is moved to others, piece by piece (move_slots()).
+ *    lost, is moved to others, piece by piece (commit_move_slots()).
  *
  * A file of few pages, all DIRTY, is kept for inline instead: the pages stay
  * where they are (PG_INLINE: not written out, so not evicted).
@@ -48,48 +48,9 @@
  */
 #include "config.h"
 
-#include "internal.h"
-
-#define GANG 32
-
-enum phase {
-	PHASE_FILE,
-	PHASE_PUNCH,
-	PHASE_PAGES,
-	PHASE_END,
-};
-
-struct commit {
-	struct cache *cache;
-	struct list_head files; /* commit_file.node */
-	struct commit_stat stat;
-	u64 max_epoch;
-	/* to move slots by */
-	u8 *page;
-	u8 *piece; /* PIECE_PAGES, or NULL */
-
-	u32 *inlines; /* frames, by file */
-	u32 nr_inlines, max_inlines;
-
-	/* commit_next() */
-	struct commit_file *file;
-	enum phase phase;
-	u64 punched; /* next page to look for holes at */
-	u32 swp, next_inline;
-	u64 sums[PIECE_PAGES];
-};
-
-static struct address_space *cf_mapping(struct commit_file *cf)
-{
-	return container_of(cf, struct address_space, commit);
-}
+#include "commit_int.h"
 
 /* ---- what writers and truncation leave to it ---- */
-
-static void account_detached(struct cache *c, s64 nr)
-{
-	(void)atomic_add(&c->nr_detached, nr);
-}
 
 void swp_forget(struct address_space *as, u32 swp, bool dead)
 {
@@ -199,184 +160,6 @@ void commit_add(struct commit *c, struct address_space *as)
 		freeze(c, as);
 	assert(as->frozen->commit == c);
 	mutex_unlock(&as->tree_lock);
-}
-
-/* ---- inline ---- */
-
-static bool reserve_inlines(struct commit *c, u32 nr)
-{
-	u32 max = max(c->max_inlines * 2, c->nr_inlines + nr);
-	u32 *inlines;
-
-	if (c->nr_inlines + nr <= c->max_inlines)
-		return true;
-	inlines = realloc(c->inlines, max * sizeof(*inlines));
-	if (!inlines)
-		return false;
-	c->inlines = inlines;
-	c->max_inlines = max;
-	return true;
-}
-
-static bool is_dead(const struct commit_file *cf, u64 index)
-{
-	return index >= cf->dead_first && index <= cf->dead_last;
-}
-
-static u32 entry_epoch(const struct cache *c, u64 entry)
-{
-	if (entry_kind(entry) == ENTRY_PAGE)
-		return frame_page(c, entry_value(entry))->epoch;
-	return swp_entry(c, entry_value(entry))->epoch;
-}
-
-/* The frozen pages, if they are all DIRTY and at most GANG.
- * Return: how many, 0: not to be kept inline. */
-static u32 find_inlines(struct commit_file *cf, u64 *ret_index, u32 max)
-{
-	struct address_space *as = cf_mapping(cf);
-	u64 index[GANG];
-	u64 entry[GANG];
-	u64 next = 0;
-	u32 found = 0;
-	u32 nr;
-
-	mutex_lock(&as->tree_lock);
-	if (cf->detached_frames || cf->detached_swps)
-		goto out_no;
-	do {
-		nr = page_tree_gang_tag(&as->tree, next, PGOFF_MAX, PT_TOWRITE,
-					index, entry, GANG);
-		for (u32 i = 0; i < nr; i++) {
-			struct page *p =
-				frame_page(as->cache, entry_value(entry[i]));
-
-			next = index[i] + 1;
-			if (is_dead(cf, index[i]) ||
-			    !is_frozen(as, entry_epoch(as->cache, entry[i])))
-				continue;
-			if (entry_kind(entry[i]) != ENTRY_PAGE ||
-			    p->state != PAGE_DIRTY || found == max)
-				goto out_no;
-			ret_index[found++] = index[i];
-		}
-	} while (nr == GANG);
-	mutex_unlock(&as->tree_lock);
-	return found;
-
-out_no:
-	mutex_unlock(&as->tree_lock);
-	return 0;
-}
-
-/* The page of @index stays where it is; its reference is the commit's then. */
-static bool keep_inline(struct commit *c, struct commit_file *cf, u64 index)
-{
-	struct address_space *as = cf_mapping(cf);
-	struct page *p = find_lock_page(as, index);
-	bool ok;
-
-	if (!p)
-		return false;
-	mutex_lock(&as->tree_lock);
-	ok = page_is_frozen(p);
-	if (ok)
-		page_set(p, PG_INLINE);
-	mutex_unlock(&as->tree_lock);
-	unlock_page(p, c->cache);
-	if (!ok) {
-		put_page(c->cache, p);
-		return false;
-	}
-	c->inlines[c->nr_inlines++] = page_frame(c->cache, p);
-	cf->nr_inline++;
-	return true;
-}
-
-/* It is to have a slot after all. If a writer has put a copy in its place
- * meanwhile, then as any page that was detached. */
-static void undo_inline(struct commit *c, struct commit_file *cf)
-{
-	struct address_space *as = cf_mapping(cf);
-	u32 frame = c->inlines[--c->nr_inlines];
-	struct page *p = frame_page(c->cache, frame);
-	bool detached;
-
-	cf->nr_inline--;
-	mutex_lock(&as->tree_lock);
-	(void)page_test_clear(p, PG_INLINE);
-	detached = !p->mapping;
-	if (detached) {
-		p->next = cf->detached_frames;
-		cf->detached_frames = frame;
-	}
-	mutex_unlock(&as->tree_lock);
-	if (!detached)
-		put_page(c->cache, p);
-}
-
-static bool try_inline(struct commit *c, struct commit_file *cf, u32 max)
-{
-	u64 index[GANG];
-	u32 nr;
-
-	max = min(max, (u32)GANG);
-	if (cf->nr_frozen > max)
-		return false;
-	nr = find_inlines(cf, index, max);
-	if (!nr || !reserve_inlines(c, nr))
-		return false;
-
-	cf->first_inline = c->nr_inlines;
-	for (u32 i = 0; i < nr; i++)
-		if (!keep_inline(c, cf, index[i]))
-			goto out_undo;
-	c->stat.inline_pages += nr;
-	return true;
-
-out_undo:
-	while (cf->nr_inline)
-		undo_inline(c, cf);
-	return false;
-}
-
-/* The commit lets go of an inline page; @committed: it is CLEAN then. */
-static void end_inline(struct commit *c, struct address_space *as,
-		       struct page *p, bool committed)
-{
-	bool there;
-
-	lock_page(p, c->cache);
-	mutex_lock(&as->tree_lock);
-	(void)page_test_clear(p, PG_INLINE);
-	there = p->mapping != NULL;
-	if (!there)
-		account_detached(c->cache, -1);
-	if (!there || committed)
-		page_unreserve(as, p);
-	if (there && committed)
-		page_set_state(p, PAGE_CLEAN);
-	mutex_unlock(&as->tree_lock);
-	if (there)
-		lru_place(c->cache, &p, 1);
-	unlock_page(p, c->cache);
-	put_page(c->cache, p);
-}
-
-static void end_inlines(struct commit *c, struct commit_file *cf,
-			bool committed)
-{
-	for (u32 i = 0; i < cf->nr_inline; i++) {
-		u32 frame = c->inlines[cf->first_inline + i];
-
-		end_inline(c, cf_mapping(cf), frame_page(c->cache, frame),
-			   committed);
-	}
-	if (committed) {
-		count_add(c->cache, pgpgout, cf->nr_inline);
-		count_add(c->cache, commit_inline, cf->nr_inline);
-	}
-	cf->nr_inline = 0;
 }
 
 /* ---- the list of swap entries ---- */
@@ -581,208 +364,7 @@ static void merge_detached(struct commit *c, struct commit_file *cf)
 	mutex_unlock(&as->tree_lock);
 }
 
-/* ---- moving slots: those whose flush failed, and foreign ones ---- */
-
-static bool is_suspect(const struct cache *c, const struct swap_entry *e)
-{
-	return u48_get(&e->flush_epoch) >= c->swap.suspect_lo &&
-	       u48_get(&e->flush_epoch) <= c->swap.suspect_hi;
-}
-
-static bool must_move(const struct cache *c, const struct swap_entry *e)
-{
-	return swp_foreign(e) || is_suspect(c, e);
-}
-
-/* The page that has the content of @swp, locked, or NULL. */
-static struct page *lock_page_of(struct address_space *as, u32 swp)
-{
-	struct cache *c = as->cache;
-	struct page *p = find_lock_page(as, swp_entry(c, swp)->pgoff);
-
-	if (p && p->swp != swp) {
-		page_discard(c, p);
-		p = NULL;
-	}
-	return p;
-}
-
-/* Put @new in the place of @old, whatever refers to that; @p: the page that
- * does. Return: false: a page was made of it meanwhile. */
-static bool replace_swp(struct address_space *as, struct page *p, u32 old,
-			u32 new)
-{
-	struct cache *c = as->cache;
-	struct swap_entry *e = swp_entry(c, old);
-	struct swap_entry *n = swp_entry(c, new);
-	u64 entry;
-
-	n->pgoff = e->pgoff;
-	n->epoch = e->epoch;
-	n->shadow = e->shadow;
-	n->next = e->next;
-	n->flags = e->flags & (u16)~SWP_RESERVED;
-	if (p) {
-		p->swp = new;
-	} else if (!(e->flags & SWP_DETACHED)) {
-		entry = page_tree_get(&as->tree, e->pgoff);
-		if (entry_kind(entry) != ENTRY_SWAP)
-			return false;
-		assert(entry_value(entry) == old);
-		(void)page_tree_replace(&as->tree, e->pgoff,
-					entry_make(ENTRY_SWAP, new));
-	}
-	swp_free(as, old);
-	return true;
-}
-
-/* The same for the entry that *@link is on the commit's list. */
-static void replace_listed(struct address_space *as, u32 *link, u32 new)
-{
-	bool done;
-
-	do {
-		struct page *p = lock_page_of(as, *link);
-
-		mutex_lock(&as->tree_lock);
-		done = replace_swp(as, p, *link, new);
-		mutex_unlock(&as->tree_lock);
-		if (p)
-			page_discard(as->cache, p);
-	} while (!done);
-	*link = new;
-}
-
-/* Neighbours on the list that are moved together. */
-struct move {
-	struct address_space *as;
-	u32 nr;
-	u32 swps[PIECE_PAGES];
-	void *data[PIECE_PAGES];
-};
-
-/* Where to put what is moved: a piece of it, or one page if memory is short.
- * Return: pages. */
-static u32 move_buffer(struct commit *c, void **ret_data)
-{
-	u8 *buf = c->page;
-	u32 nr = 1;
-
-	if (!c->piece)
-		c->piece = aligned_alloc(PAGE_SIZE, PIECE_PAGES * PAGE_SIZE);
-	if (c->piece) {
-		buf = c->piece;
-		nr = PIECE_PAGES;
-	}
-	for (u32 i = 0; i < nr; i++)
-		ret_data[i] = buf + (size_t)i * PAGE_SIZE;
-	return nr;
-}
-
-static void gather_moves(struct commit *c, u32 swp, struct move *m)
-{
-	u32 max = move_buffer(c, m->data);
-
-	for (m->nr = 0; swp && m->nr < max;
-	     swp = swp_entry(c->cache, swp)->next) {
-		if (!must_move(c->cache, swp_entry(c->cache, swp)))
-			break;
-		m->swps[m->nr++] = swp;
-	}
-}
-
-/* What is in a frame need not be read. Nobody changes it there: a writer would
- * detach the entry first. */
-static bool copy_from_frame(struct move *m, u32 i)
-{
-	struct page *p = lock_page_of(m->as, m->swps[i]);
-
-	if (!p)
-		return false;
-	memcpy(m->data[i], page_data(m->as->cache, p), PAGE_SIZE);
-	page_discard(m->as->cache, p);
-	return true;
-}
-
-static int read_slots(struct move *m, u32 first, u32 nr)
-{
-	struct cache *c = m->as->cache;
-	u64 sums[PIECE_PAGES];
-	int errs[PIECE_PAGES] = {0};
-	int err;
-
-	for (u32 i = 0; i < nr; i++)
-		sums[i] = swp_entry(c, m->swps[first + i])->sum;
-	err = c->cfg.swap_ops->read(
-		c->cfg.swap_arg, u48_get(&swp_entry(c, m->swps[first])->slot),
-		nr, m->data + first, sums, errs);
-	for (u32 i = 0; i < nr && !err; i++)
-		err = errs[i];
-	if (err)
-		count_inc(c, read_errors);
-	return err;
-}
-
-static int load_moves(struct move *m)
-{
-	struct cache *c = m->as->cache;
-	u32 first = 0, nr = 0;
-	int err = 0;
-
-	for (u32 i = 0; i < m->nr && !err; i++) {
-		slot_t slot = u48_get(&swp_entry(c, m->swps[i])->slot);
-		bool framed = copy_from_frame(m, i);
-		bool joined =
-			nr && !framed &&
-			slot == u48_get(&swp_entry(c, m->swps[first])->slot) +
-					nr;
-
-		if (nr && !joined) {
-			err = read_slots(m, first, nr);
-			nr = 0;
-		}
-		if (!framed && !nr)
-			first = i;
-		nr += !framed;
-	}
-	return nr && !err ? read_slots(m, first, nr) : err;
-}
-
-/* Return: how many were moved, or -errno. */
-static long move_some(struct commit *c, struct commit_file *cf, u32 **link)
-{
-	struct move m = {.as = cf_mapping(cf)};
-	u32 new[PIECE_PAGES];
-	u32 foreign = 0;
-	long ret;
-
-	gather_moves(c, **link, &m);
-	ret = load_moves(&m);
-	if (!ret)
-		ret = swap_write(c->cache, m.data, m.nr, true, new);
-	for (long i = 0; i < ret; i++) {
-		foreign += swp_foreign(swp_entry(c->cache, **link));
-		replace_listed(m.as, *link, new[i]);
-		*link = &swp_entry(c->cache, **link)->next;
-	}
-	c->stat.written += foreign;
-	count_add(c->cache, commit_copied, foreign);
-	return ret;
-}
-
-static int move_slots(struct commit *c, struct commit_file *cf)
-{
-	u32 *link = &cf->swps;
-	long ret = 0;
-
-	while (*link && ret >= 0) {
-		if (must_move(c->cache, swp_entry(c->cache, *link)))
-			ret = move_some(c, cf, &link);
-		else
-			link = &swp_entry(c->cache, *link)->next;
-	}
-	return ret < 0 ? (int)ret : 0;
-}
+/* ---- flushes that failed ---- */
 
 static void note_max_epoch(struct commit *c)
 {
@@ -814,7 +396,7 @@ int commit_reslot(struct commit *c, u64 after, u64 upto)
 	s->suspect_hi = max(s->suspect_hi, upto);
 	list_for_each_entry (cf, &c->files, node)
 		if (!cf->err)
-			cf->err = move_slots(c, cf);
+			cf->err = commit_move_slots(c, cf);
 	note_max_epoch(c);
 	return 0;
 }
@@ -834,7 +416,7 @@ static void choose_inline(struct commit *c, u32 inline_pages)
 
 	list_for_each_entry (cf, &c->files, node)
 		if (is_spilled(cf))
-			(void)try_inline(c, cf, inline_pages);
+			(void)commit_try_inline(c, cf, inline_pages);
 }
 
 /* Return: the first error; whom it concerns is found by collect_tree(). */
@@ -866,7 +448,7 @@ static int collect_file(struct commit *c, struct commit_file *cf, int write_err)
 	if (err)
 		return err;
 	merge_detached(c, cf);
-	return move_slots(c, cf);
+	return commit_move_slots(c, cf);
 }
 
 int commit_writeout(struct commit *c, u32 inline_pages)
@@ -1115,7 +697,7 @@ static void adopt_file(struct commit *c, struct commit_file *cf)
 
 	while (adopt_gang(c, cf))
 		;
-	end_inlines(c, cf, true);
+	commit_end_inlines(c, cf, true);
 	mutex_lock(&as->tree_lock);
 	assert(!cf->detached_frames && !cf->detached_swps);
 	as->frozen = NULL;
@@ -1182,7 +764,7 @@ static void abort_file(struct commit *c, struct commit_file *cf, int err)
 {
 	struct address_space *as = cf_mapping(cf);
 
-	end_inlines(c, cf, false);
+	commit_end_inlines(c, cf, false);
 	mutex_lock(&as->tree_lock);
 	while (release_gang(c, cf)) {
 		/* Others may have a turn. */
