@@ -125,6 +125,29 @@ static int check_trees(struct checker *c)
 	return err;
 }
 
+/* The header as the log has it, which is what meta.db's will be: whoever opens
+ * the file next looks at that. */
+static int check_ids(struct checker *c)
+{
+	static const char sql[] =
+		"SELECT 1 FROM pragma_application_id a,pragma_user_version v "
+		"WHERE a.application_id<>?1 OR v.user_version NOT BETWEEN 1 "
+		"AND ?2";
+	sqlite3_stmt *s;
+	int err;
+	int rc = sqlite3_prepare_v2(c->conn->db, sql, -1, &s, NULL);
+
+	if (rc != SQLITE_OK)
+		return meta_errno(rc);
+	bind_u64(s, 1, META_APPLICATION_ID);
+	bind_u64(s, 2, META_VERSION);
+	err = stmt_step(s);
+	if (err > 0)
+		report(c, "meta.db: its header is damaged in the log");
+	(void)sqlite3_finalize(s);
+	return min(err, 0);
+}
+
 /*
  * Tables whose key is the number of their rows: SQLite takes a key for one by
  * the words of the schema alone. If those are damaged, the column is NULL in
@@ -222,6 +245,8 @@ long meta_check(struct meta *m, void (*fn)(void *arg, const char *line),
 	c.conn = &r->conn;
 	err = note_error(&c, check_trees(&c), "its pages are damaged");
 	if (!err)
+		err = note_error(&c, check_ids(&c), "its header is damaged");
+	if (!err)
 		err = note_error(&c, check_keys(&c), "its schema is damaged");
 	for (size_t i = 0; !err && i < meta_nr_rules; i++)
 		err = note_error(
@@ -253,6 +278,8 @@ bool meta_is_sound(struct meta *m, void (*fn)(void *arg, const char *line),
 
 	c.conn = &m->writer;
 	err = note_error(&c, check_trees(&c), "its pages are damaged");
+	if (!err)
+		err = note_error(&c, check_ids(&c), "its header is damaged");
 	if (!err)
 		err = note_error(&c, check_keys(&c), "its schema is damaged");
 	for (size_t i = 0; !err && i < meta_nr_rules; i++) {

@@ -155,6 +155,9 @@ int conn_stmt(struct meta_conn *c, enum meta_stmt id, sqlite3_stmt **ret_stmt);
 /* Return: -ENODATA: there is none. */
 int super_load(struct meta_conn *c, struct meta_super *ret);
 int super_store(struct meta_conn *c, const struct meta_super *s);
+/* "foli": what file(1) shows, and what tells our files from others. */
+#define META_APPLICATION_ID 0x666f6c69
+
 /* The table of the redo log's row: volumes of before it was thought of have
  * none until they need it. */
 #define REDO_SCHEMA                                                    \

@@ -14,9 +14,6 @@
 #include "dbformat.h"
 #include "meta_int.h"
 
-/* "foli": what file(1) shows, and what tells our files from others. */
-#define APPLICATION_ID 0x666f6c69
-
 /* Read-only compatible features that this version knows. */
 #define RO_COMPAT_KNOWN 0ull
 
@@ -343,7 +340,7 @@ static int create_in(struct meta_conn *c, const struct meta_super *super)
 	(void)snprintf(ids, sizeof(ids),
 		       "PRAGMA page_size=%d; PRAGMA synchronous=FULL; "
 		       "PRAGMA application_id=%d; PRAGMA user_version=%u;",
-		       VFS_PAGE_SIZE, APPLICATION_ID,
+		       VFS_PAGE_SIZE, META_APPLICATION_ID,
 		       super ? super->version : META_VERSION);
 	err = conn_exec(c, ids);
 	if (!err)
@@ -402,7 +399,7 @@ static int check_header(const u8 *h, char *err, size_t errlen)
 	if (memcmp(h, "SQLite format 3", 16) != 0)
 		return meta_complain(err, errlen, -EUCLEAN,
 				     "meta.db is damaged or not a database");
-	if (load_be32(h + 68) != APPLICATION_ID)
+	if (load_be32(h + 68) != META_APPLICATION_ID)
 		return meta_complain(err, errlen, -EUCLEAN,
 				     "meta.db is another program's");
 	if (version > META_VERSION)

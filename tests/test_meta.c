@@ -1267,6 +1267,25 @@ START_TEST(check_finds_what_does_not_fit_together)
 }
 END_TEST
 
+/* Which meta.db itself has only when it was moved there. */
+START_TEST(check_looks_at_the_header_that_is_in_the_log)
+{
+	static const char *const sql[] = {
+		"PRAGMA application_id=5",
+		"PRAGMA user_version=0",
+		"PRAGMA user_version=1000",
+	};
+	struct meta *m = open_meta();
+
+	ck_assert_str_eq(faults(m), "");
+	ck_assert_int_eq(conn_exec(&m->writer, sql[_i]), 0);
+	ck_assert_str_eq(faults(m),
+			 "meta.db: its header is damaged in the log\n");
+	ck_assert(!meta_is_sound(m, print_fault, (char[4096]){""}));
+	ck_assert_int_eq(meta_close(m), 0);
+}
+END_TEST
+
 /* All but what takes the data file to decide. */
 START_TEST(what_does_not_fit_together_is_mended)
 {
@@ -1601,6 +1620,8 @@ static void add_damage(TCase *tc)
 			    ARRAY_SIZE(wrongs));
 	tcase_add_loop_test(tc, check_finds_what_does_not_fit_together, 0,
 			    (int)ARRAY_SIZE(wrongs));
+	tcase_add_loop_test(tc, check_looks_at_the_header_that_is_in_the_log, 0,
+			    3);
 }
 
 Suite *test_suite(void)
