@@ -265,7 +265,8 @@ void meta_rollback(struct meta *m);
 bool meta_failed(const struct meta *m);
 /* The last commit that is known to be durable. Context: the committer. */
 u64 meta_synced_no(const struct meta *m);
-/* Between transactions: move WAL pages to meta.db when the WAL is long. */
+/* Between transactions: move WAL pages to meta.db, when the WAL is long or with
+ * @force. Return: 1: they were, for its length; 0 or -errno. */
 int meta_checkpoint(struct meta *m, bool force);
 
 /* Give up what SQLite holds only to be faster: cached pages, and all but one of

@@ -252,7 +252,7 @@ int meta_checkpoint(struct meta *m, bool force)
 	/* Somebody reads in the WAL for long: later, then. */
 	if ((rc & 0xff) == SQLITE_BUSY)
 		return 0;
-	return meta_errno(rc);
+	return rc ? meta_errno(rc) : !force;
 }
 
 /* ---- inodes ---- */

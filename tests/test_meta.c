@@ -1421,6 +1421,7 @@ START_TEST(the_wal_is_bounded_and_its_bytes_are_counted)
 {
 	static u8 big[60000];
 	struct meta *m = open_meta();
+	int rc, moved = 0;
 	struct stat st;
 	u64 before;
 
@@ -1433,8 +1434,12 @@ START_TEST(the_wal_is_bounded_and_its_bytes_are_counted)
 				 0);
 		ck_assert_int_eq(meta_commit(m, 0, false), 0);
 		ck_assert_uint_ge(meta_bytes_written(m), before + 60000);
-		ck_assert_int_eq(meta_checkpoint(m, false), 0);
+		rc = meta_checkpoint(m, false);
+		ck_assert_int_ge(rc, 0);
+		moved += rc;
 	}
+	ck_assert_int_gt(moved, 1);
+	ck_assert_int_lt(moved, 600);
 	ck_assert_int_eq(stat(tmpdir_path("v/meta.db-wal"), &st), 0);
 	ck_assert_int_le(st.st_size, 10 << 20);
 	ck_assert_int_eq(meta_checkpoint(m, true), 0);
@@ -1495,7 +1500,7 @@ static void commit_long(struct meta *m, u64 nr)
 			meta_xattr_put(m, n + 2, "user.x", big, sizeof(big)),
 			0);
 	ck_assert_int_eq(meta_commit(m, 0, false), 0);
-	ck_assert_int_eq(meta_checkpoint(m, false), 0);
+	ck_assert_int_ge(meta_checkpoint(m, false), 0);
 }
 
 static off_t wal_size(void)

@@ -1314,6 +1314,7 @@ END_TEST
 START_TEST(the_wal_stays_short)
 {
 	struct stat attr = {.st_size = 0}, st;
+	struct fs_stat figures;
 	u64 ino, fh;
 
 	ck_assert_int_eq(test_fs_close(&t), 0);
@@ -1328,6 +1329,9 @@ START_TEST(the_wal_stays_short)
 	}
 	ck_assert_int_eq(stat(tmpdir_path("vol/meta.db-wal"), &st), 0);
 	ck_assert_int_lt(st.st_size, 32 << 20);
+	fs_stat(t.fs, &figures);
+	ck_assert_uint_gt(figures.checkpoints, 1);
+	ck_assert_uint_lt(figures.checkpoints, 1000);
 	ck_assert_int_eq(fs_release(t.fs, fh), 0);
 }
 END_TEST
