@@ -328,7 +328,8 @@ static bool is_whole(const struct redo *r, const u8 *log)
 /*
  * Has a block behind the end a header that proves that this is not the end? Of
  * the log itself (-EUCLEAN), or of one that went on behind it, and stands on
- * rows that are not there (-ESTALE).
+ * rows that are not there (-ESTALE). That one begins where this one's records
+ * end: with blocks in between, of those some are missing.
  */
 static int look_behind(struct redo *r, const u8 *log, u64 commit_no)
 {
@@ -343,9 +344,12 @@ static int look_behind(struct redo *r, const u8 *log, u64 commit_no)
 			continue;
 		if (salt == r->salt && le64toh(r->header[WORD_SEQ]) > r->seq)
 			return -EUCLEAN;
-		if (is_later_salt(r->salt, salt) &&
-		    le64toh(r->header[WORD_BASE]) > commit_no)
-			err = -ESTALE;
+		if (err || !is_later_salt(r->salt, salt) ||
+		    le64toh(r->header[WORD_BASE]) <= commit_no)
+			continue;
+		if (i != r->pos)
+			return -EUCLEAN;
+		err = -ESTALE;
 	}
 	return err;
 }

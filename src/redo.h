@@ -34,8 +34,8 @@
  * on top of that one's rows. Rows of before, in a copy of the database or where
  * its WAL has lost its end, are not to be mixed with it (-ESTALE). Nor are they
  * all there is when a record of a later log lies behind the last: a log that
- * goes on behind another has its salt plus one (redo_next_salt()), so it is
- * known for that.
+ * goes on behind another has, but for once in 65536 times, its salt plus one
+ * (redo_next_salt()), so it is known for that.
  *
  * Until they are taken over, memory says where the newest copy of such a page
  * is and how large a file is: whoever reads rows of content asks here too. The

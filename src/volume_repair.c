@@ -554,7 +554,8 @@ static int mend_redo(struct repair *r)
 		r->losing++;
 	}
 	r->log = row;
-	if (row.nr)
+	if (row.nr && row.nr <= REDO_BLOCKS && row.start &&
+	    row.start <= r->v->data_blocks)
 		err = check_shared(r);
 	if (!err)
 		err = redo_new(r->v->data, &redo);

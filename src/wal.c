@@ -51,7 +51,7 @@
  *
  * What is not noticed: damage within the last transaction, of which meta.db has
  * nothing yet. It cannot be told from a power cut, and leaves the commit before
- * it. And a log that lost its end, or all of it, while nothing of that was
+ * it, unless the redo log has records on top of it (src/redo.h). And a log that lost its end, or all of it, while nothing of that was
  * moved to meta.db.
  *
  * Going back to N is sound only when meta.db has nothing that is newer, for

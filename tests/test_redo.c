@@ -273,6 +273,38 @@ START_TEST(records_of_another_log_do_not_count)
 }
 END_TEST
 
+/* It stands on rows that have this one's records. */
+START_TEST(a_log_that_went_on_behind_it_proves_later_rows)
+{
+	struct meta_redo next;
+
+	append(2, 1, 2, 1);
+	append(2, 1, 2, 2);
+	redo_row(redo, &next);
+	next.start += redo_used(redo);
+	next.nr -= redo_used(redo);
+	next.salt = redo_next_salt(next.salt);
+	next.seq = 1;
+	redo_applied(redo, &next, NULL, NULL);
+	make(2, 1, 2, 3);
+	ck_assert_int_eq(redo_append(redo, &rec, BASE + 1), 0);
+
+	load(-ESTALE, 2);
+	has_page(2, 1, 2);
+	/* with a gap before it, some of this one's are missing */
+	scribble(3, 100);
+	load(-EUCLEAN, 1);
+	scribble(3, 100);
+	scribble(5, 100);
+	load(-EUCLEAN, 1);
+	scribble(5, 100);
+	load(-ESTALE, 2);
+
+	ck_assert_uint_eq(redo_next_salt(0x7ffff), 0);
+	ck_assert_uint_eq(redo_next_salt(0x70000), 0x70001);
+}
+END_TEST
+
 START_TEST(after_an_error_it_takes_no_more)
 {
 	append(2, 1, 1, 1);
@@ -1351,6 +1383,7 @@ Suite *test_suite(void)
 		       records_of_later_rows_are_not_mixed_with_earlier_ones);
 	tcase_add_test(tc, unreadable_blocks_are_the_end_or_damage);
 	tcase_add_test(tc, records_of_another_log_do_not_count);
+	tcase_add_test(tc, a_log_that_went_on_behind_it_proves_later_rows);
 	tcase_add_test(tc, after_an_error_it_takes_no_more);
 
 	tc = tcase_create("filesystem");
