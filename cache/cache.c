@@ -235,14 +235,19 @@ static u64 nr_uncommitted(const struct cache *c)
 /* Of the trees only what a commit can set free: the nodes of committed pages
  * are reclaim's business, mappings are bounded by themselves, and both no
  * reason to hold writers back. */
-bool cache_metadata_over(const struct cache *c)
+bool cache_metadata_would_be_over(const struct cache *c, s64 more)
 {
 	u64 trees =
 		atomic_read(&c->page_table_bytes) - atomic_read(&c->mms.bytes);
-	u64 bytes = atomic_read(&c->metadata_bytes) +
+	u64 bytes = atomic_read(&c->metadata_bytes) + (u64)more +
 		    min(trees, nr_uncommitted(c) * UNCOMMITTED_BYTES);
 
 	return bytes > atomic_read(&c->knobs[KNOB_cache_size]) / 4;
+}
+
+bool cache_metadata_over(const struct cache *c)
+{
+	return cache_metadata_would_be_over(c, 0);
 }
 
 void note_bookkeeping(struct cache *c)

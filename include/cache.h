@@ -206,6 +206,8 @@ void cache_set_copies(struct cache *cache, u64 bytes);
 
 /* Charged bookkeeping has passed a quarter of the budget: stop new work. */
 bool cache_metadata_over(const struct cache *cache);
+/* Would it, with so many bytes more, or less? */
+bool cache_metadata_would_be_over(const struct cache *cache, s64 more);
 
 /* Is the file range kept in memory at all? Evict CLEAN pages of @as, or of all
  * files when NULL. Return: pages dropped. */

@@ -13,6 +13,8 @@
 #define RETRY_NS NSEC_PER_SEC
 /* Commits tried at the end before giving up. */
 #define STOP_TRIES 3
+/* What SQLite may hold of the budget however much else there is. */
+#define TRIM_SHARE 16
 
 /* ---- asking ---- */
 
@@ -277,10 +279,19 @@ static void count_commit(struct fs *fs, struct transaction *t, u64 begin_ns,
 }
 
 /* SQLite's memory belongs to the budget. */
+/* Rather than that there is too much bookkeeping, for which commits are made
+ * and writers wait, SQLite does with less, if it has a good part of it. */
 static void charge_meta(struct fs *fs)
 {
-	s64 now = (s64)meta_memory(fs->volume->meta);
+	struct meta *m = fs->volume->meta;
+	s64 now = (s64)meta_memory(m);
+	u64 budget = cache_get_knob(fs->cache, KNOB_cache_size);
 
+	if ((u64)now > budget / TRIM_SHARE &&
+	    cache_metadata_would_be_over(fs->cache, now - fs->charged_meta)) {
+		meta_trim(m);
+		now = (s64)meta_memory(m);
+	}
 	cache_charge(fs->cache, now - fs->charged_meta);
 	fs->charged_meta = now;
 }
@@ -352,11 +363,8 @@ static void tidy(struct fs *fs)
 	if (!fs_readonly(fs))
 		volume_spare_host(fs->volume);
 	charge_meta(fs);
-	if (cache_metadata_over(fs->cache)) {
-		meta_trim(fs->volume->meta);
-		charge_meta(fs);
+	if (cache_metadata_over(fs->cache))
 		inode_shrink(fs, SHRINK_TO_FEW);
-	}
 }
 
 static struct outcome commit_once(struct fs *fs, enum commit_scope scope,

@@ -775,28 +775,33 @@ void meta_reader_put(struct meta_reader *r)
 
 /* ---- memory and counters ---- */
 
+/* The idle reader that was used longest ago; @spare: unless it is the last. */
+static struct meta_reader *take_coldest(struct meta *m, bool spare)
+{
+	struct meta_reader *r = NULL;
+
+	mutex_lock(&m->lock);
+	if (!list_empty(&m->idle) &&
+	    !(spare && m->idle.next->next == &m->idle)) {
+		r = list_last_entry(&m->idle, struct meta_reader, node);
+		list_del(&r->node);
+	}
+	mutex_unlock(&m->lock);
+	return r;
+}
+
 void meta_trim(struct meta *m)
 {
-	struct meta_reader *r, *tmp;
-	struct list_head idle;
+	struct meta_reader *r;
 
 	assert(!m->in_txn);
 	(void)sqlite3_db_release_memory(m->writer.db);
-
-	/* nobody gets these meanwhile, and who waits for one waits longer */
-	list_init(&idle);
-	mutex_lock(&m->lock);
-	list_splice_tail(&m->idle, &idle);
-	mutex_unlock(&m->lock);
-	list_for_each_entry_safe (r, tmp, &idle, node) {
-		bool last = r->node.next == &idle;
-
-		list_del(&r->node);
+	while ((r = take_coldest(m, true)))
+		reader_free(m, r);
+	r = take_coldest(m, false);
+	if (r) {
 		(void)sqlite3_db_release_memory(r->conn.db);
-		if (last)
-			meta_reader_put(r);
-		else
-			reader_free(m, r);
+		meta_reader_put(r);
 	}
 }
 
