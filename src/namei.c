@@ -52,10 +52,11 @@ static int find_row(struct inode *dir, const char *name, struct entry *ret)
 	meta_reader_put(r);
 	if (err)
 		return err;
-	/* who changes the name would lock it twice */
-	if (row.ino == dir->ino) {
-		fs_log(dir->fs, LOG_ERR, "folder %llu: it is in itself",
-		       (unsigned long long)dir->ino);
+	/* who changes the name would lock it twice, or the root in between */
+	if (row.ino == dir->ino || row.ino == FS_ROOT_INO) {
+		fs_log(dir->fs, LOG_ERR, "folder %llu: %s is in it",
+		       (unsigned long long)dir->ino,
+		       row.ino == dir->ino ? "itself" : "the root");
 		return -EIO;
 	}
 

@@ -26,13 +26,18 @@ struct rename {
 };
 
 /* Is @anc above @ino, or the same? Context: rename mutex held.
- * Return: 1, 0, -errno. */
+ * Return: 1, 0, -errno; -EIO: the way up goes round. */
 static int is_ancestor(struct fs *fs, u64 anc, u64 ino)
 {
+	u64 steps = 0;
+
 	while (ino != anc && ino != FS_ROOT_INO) {
 		struct inode *dir;
 		int err;
 
+		if (steps++ >
+		    __atomic_load_n(&fs->volume->nr_inodes, __ATOMIC_RELAXED))
+			return -EIO;
 		err = inode_get_ino(fs, ino, &dir);
 		if (err)
 			return err;
