@@ -153,22 +153,39 @@ static bool add_holder(struct strbuf *sb, const char *path)
 	return held;
 }
 
-/*
- * What was read may be a state before commits that were durable. Nobody writes
- * while we look: nobody had it before, nor has it now. Context: meta.db is not
- * open.
- */
+static bool is_unchanged(int dirfd, const struct stat *before)
+{
+	struct stat st;
+
+	return fstatat(dirfd, "meta.db-wal", &st, 0) == 0 &&
+	       st.st_size == before->st_size &&
+	       st.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+	       st.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
+}
+
+/* Without the lock others may write meanwhile, which looks like damage: it is
+ * some if nothing has changed, and at another look it is the same. */
+static bool find_damage(int dirfd, struct wal_report *ret)
+{
+	struct wal_report again = {0};
+	struct stat st;
+
+	return fstatat(dirfd, "meta.db-wal", &st, 0) == 0 &&
+	       wal_inspect(dirfd, ret) == 0 && ret->damaged &&
+	       is_unchanged(dirfd, &st) && wal_inspect(dirfd, &again) == 0 &&
+	       again.damaged && again.commit == ret->commit &&
+	       again.seen == ret->seen && is_unchanged(dirfd, &st);
+}
+
+/* What was read may be a state before commits that were durable. Context:
+ * meta.db is not open. */
 static int complain_log(const char *path)
 {
-	struct strbuf unused = STRBUF_INIT;
 	char text[WAL_TEXT_MAX];
 	struct wal_report log = {0};
 	int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool damaged;
+	bool damaged = dirfd >= 0 && find_damage(dirfd, &log);
 
-	damaged = dirfd >= 0 && wal_inspect(dirfd, &log) == 0 && log.damaged &&
-		  !add_holder(&unused, path);
-	strbuf_release(&unused);
 	if (dirfd >= 0)
 		(void)close(dirfd);
 	if (!damaged)

@@ -8,8 +8,9 @@
  * frame was durable once, it is damaged, and what SQLite finds is an earlier
  * commit, though later ones were acknowledged.
  *
- * Context of all: the volume's lock is held, and nobody in this process has
- * meta.db open (closing it would drop SQLite's locks).
+ * Context of all: the volume's lock is held, or what wal_inspect() finds may be
+ * somebody's write under way; and nobody in this process has meta.db open
+ * (closing it would drop SQLite's locks).
  */
 #ifndef FOLIO_WAL_H
 #define FOLIO_WAL_H
