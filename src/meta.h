@@ -280,9 +280,11 @@ u64 meta_bytes_written(const struct meta *m);
 u64 meta_checksum_errors(const struct meta *m);
 
 /* Structure and references: calls @report with a line for each fault.
+ * *ret_tangled: its trees are such that a way through them may have no end;
+ * nobody has looked at references, nor is to at rows.
  * Return: number of faults or -errno. */
 long meta_check(struct meta *m, void (*report)(void *arg, const char *line),
-		void *arg);
+		void *arg, bool *ret_tangled);
 
 /*
  * The same within a transaction, and mends them: names of what is not there

@@ -22,6 +22,7 @@ struct checker {
 	void (*report)(void *arg, const char *line);
 	void *arg;
 	long faults;
+	bool tangled; /* see meta_check() */
 };
 
 static void report(struct checker *c, const char *line)
@@ -86,6 +87,18 @@ void conn_name_inode(struct meta_conn *conn, u64 ino, char *buf, size_t size)
 
 /* ---- looking ---- */
 
+/*
+ * Is that more than pages which cannot be read, or their children, or indexes
+ * that lack a row? Then a page is not as SQLite writes it, though its checksum
+ * is right. It may have itself among its children: who reads rows would come to
+ * no end.
+ */
+static bool is_tangle(const char *text)
+{
+	return !strstr(text, "unable to get the page") &&
+	       !strstr(text, "never used") && !strstr(text, "index");
+}
+
 /* What SQLite has to say, which may be several lines. */
 static void report_tree(struct checker *c, const char *text)
 {
@@ -99,12 +112,16 @@ static void report_tree(struct checker *c, const char *text)
 			(void)snprintf(line, sizeof(line), "meta.db: %.*s",
 				       (int)len, text);
 			report(c, line);
+			c->tangled |= is_tangle(line);
 		}
 		text += len + (text[len] == '\n');
 	}
 }
 
-/* SQLite's own look at its trees. */
+/* As many lines as SQLite has. */
+#define TREE_FAULTS_MAX 100
+
+/* SQLite's own look at its trees, which goes to no page twice. */
 static int check_trees(struct checker *c)
 {
 	sqlite3_stmt *s;
@@ -121,6 +138,7 @@ static int check_trees(struct checker *c)
 		if (text && sqlite3_stricmp(text, "ok") != 0)
 			report_tree(c, text);
 	}
+	c->tangled |= c->faults >= TREE_FAULTS_MAX;
 	(void)sqlite3_finalize(s);
 	return err;
 }
@@ -157,7 +175,9 @@ static int check_keys(struct checker *c)
 {
 	static const char sql[] =
 		"SELECT t.column1 FROM (VALUES('super','id'),('inode','ino'),"
-		"('dentry','id'),('symlink','ino'),('orphan','ino')) t WHERE "
+		"('dentry','id'),('symlink','ino'),('orphan','ino'),('redo',"
+		"'id')) t WHERE (t.column1<>'redo' OR EXISTS(SELECT 1 FROM "
+		"sqlite_schema WHERE name='redo')) AND "
 		"NOT EXISTS(SELECT 1 FROM pragma_table_info(t.column1) WHERE "
 		"name=t.column2 AND upper(type)='INTEGER' AND pk=1)";
 	sqlite3_stmt *s;
@@ -234,7 +254,7 @@ static int note_error(struct checker *c, int err, const char *what)
 }
 
 long meta_check(struct meta *m, void (*fn)(void *arg, const char *line),
-		void *arg)
+		void *arg, bool *ret_tangled)
 {
 	struct checker c = {.m = m, .report = fn, .arg = arg};
 	struct meta_reader *r;
@@ -248,11 +268,12 @@ long meta_check(struct meta *m, void (*fn)(void *arg, const char *line),
 		err = note_error(&c, check_ids(&c), "its header is damaged");
 	if (!err)
 		err = note_error(&c, check_keys(&c), "its schema is damaged");
-	for (size_t i = 0; !err && i < meta_nr_rules; i++)
+	for (size_t i = 0; !err && !c.tangled && i < meta_nr_rules; i++)
 		err = note_error(
 			&c, report_rows(&c, &meta_rules[i], meta_rules[i].find),
 			"a damaged page stops the check of its rows");
 	meta_reader_put(r);
+	*ret_tangled = c.tangled;
 	return err ? err : c.faults;
 }
 

@@ -446,6 +446,7 @@ static int walk_extents(struct meta_reader *r, bool sums,
 			void *arg)
 {
 	struct extent_row row;
+	u64 ino = 0, next = 0;
 	sqlite3_stmt *s;
 	int err = conn_stmt(
 		&r->conn, sums ? STMT_EXTENT_WALK_SUMS : STMT_EXTENT_WALK, &s);
@@ -454,8 +455,14 @@ static int walk_extents(struct meta_reader *r, bool sums,
 		return err;
 	while ((err = stmt_step(s)) > 0) {
 		err = extent_from_row(s, sums, &row);
+		/* a tree that goes round has no end */
+		if (!err && (column_u64(s, 6) < ino ||
+			     (column_u64(s, 6) == ino && row.pgoff < next)))
+			err = -EUCLEAN;
+		ino = column_u64(s, 6);
+		next = row.pgoff + row.npages;
 		if (!err)
-			err = fn(arg, column_u64(s, 6), &row);
+			err = fn(arg, ino, &row);
 		if (err)
 			break;
 	}

@@ -600,12 +600,19 @@ static long check_volume(struct volume *v,
 {
 	struct meta_reader *r;
 	struct data_check c;
+	bool tangled;
 	long faults;
 	int err;
 
-	faults = meta_check(v->meta, opt->report, opt->arg);
+	faults = meta_check(v->meta, opt->report, opt->arg, &tangled);
 	if (faults < 0)
 		return faults;
+	if (tangled) {
+		if (opt->note)
+			opt->note(opt->arg, "nothing else was checked; a "
+					    "repair makes meta.db anew");
+		return faults;
+	}
 	err = meta_reader_get(v->meta, &r);
 	if (err)
 		return err;

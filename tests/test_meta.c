@@ -88,10 +88,11 @@ static void print_fault(void *arg, const char *line)
 static const char *faults(struct meta *m)
 {
 	static char lines[4096];
+	bool tangled;
 	long nr;
 
 	lines[0] = '\0';
-	nr = meta_check(m, print_fault, lines);
+	nr = meta_check(m, print_fault, lines, &tangled);
 	ck_assert_msg((nr == 0) == (lines[0] == '\0'), "%ld: %s", nr, lines);
 	return lines;
 }
@@ -1022,6 +1023,7 @@ static long open_and_check(void)
 {
 	char lines[4096] = "";
 	struct meta *m;
+	bool tangled;
 	long nr;
 	int err = meta_open(tmpdir_path("v"), false, &m, msg, sizeof(msg));
 
@@ -1031,7 +1033,7 @@ static long open_and_check(void)
 		ck_assert_ptr_null(strchr(msg, '\n'));
 		return err;
 	}
-	nr = meta_check(m, print_fault, lines);
+	nr = meta_check(m, print_fault, lines, &tangled);
 	(void)meta_close(m);
 	return nr;
 }
