@@ -13,6 +13,7 @@
 
 /* Unwritten extents have no sums and may be long. */
 #define TAKE_MAX (1u << 20)
+
 /* ---- records ---- */
 
 /* Blocks that rows of this transaction let go. That it cannot be noted leaves

@@ -7,8 +7,8 @@
  * for it. It looks one extent up at a time and reads it within
  * blocks_read_enter() and _leave(), so that no block is used anew while it is
  * being read, and others are held back no longer than by any reader. Pages that
- * only the redo log has come first. What is committed while it runs may be seen
- * or not.
+ * only the redo log has come first, and again when they have an extent by the
+ * time of those. What is committed while it runs may be seen or not.
  *
  * Each bad range is logged and noted, up to SCRUB_BAD_MAX of them; the notes
  * stay until the next scrub.
