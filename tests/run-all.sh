@@ -191,7 +191,11 @@ export FOLIO_TIME_FACTOR CK_TIMEOUT_MULTIPLIER
 stage debug check debug check
 FOLIO_TIME_FACTOR=5
 CK_TIMEOUT_MULTIPLIER=10
+# a minute for each fuzzer, where it can see most
+FOLIO_FUZZ_SECONDS=${FOLIO_FUZZ_SECONDS:-60}
+export FOLIO_FUZZ_SECONDS
 stage asan check asan check-short --enable-sanitize=address,undefined
+unset FOLIO_FUZZ_SECONDS
 stage tsan check_tsan
 stage dist check_dist
 echo "$passed passed, $failed failed, $skipped skipped"
