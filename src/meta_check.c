@@ -253,6 +253,18 @@ static int note_error(struct checker *c, int err, const char *what)
 	return 0;
 }
 
+/* What SQLite makes of the file, before anybody asks for rows. */
+static int check_file(struct checker *c)
+{
+	int err = note_error(c, check_trees(c), "its pages are damaged");
+
+	if (!err)
+		err = note_error(c, check_ids(c), "its header is damaged");
+	if (!err)
+		err = note_error(c, check_keys(c), "its schema is damaged");
+	return err;
+}
+
 long meta_check(struct meta *m, void (*fn)(void *arg, const char *line),
 		void *arg, bool *ret_tangled)
 {
@@ -263,11 +275,7 @@ long meta_check(struct meta *m, void (*fn)(void *arg, const char *line),
 	if (err)
 		return err;
 	c.conn = &r->conn;
-	err = note_error(&c, check_trees(&c), "its pages are damaged");
-	if (!err)
-		err = note_error(&c, check_ids(&c), "its header is damaged");
-	if (!err)
-		err = note_error(&c, check_keys(&c), "its schema is damaged");
+	err = check_file(&c);
 	for (size_t i = 0; !err && !c.tangled && i < meta_nr_rules; i++)
 		err = note_error(
 			&c, report_rows(&c, &meta_rules[i], meta_rules[i].find),
@@ -298,11 +306,7 @@ bool meta_is_sound(struct meta *m, void (*fn)(void *arg, const char *line),
 	int err;
 
 	c.conn = &m->writer;
-	err = note_error(&c, check_trees(&c), "its pages are damaged");
-	if (!err)
-		err = note_error(&c, check_ids(&c), "its header is damaged");
-	if (!err)
-		err = note_error(&c, check_keys(&c), "its schema is damaged");
+	err = check_file(&c);
 	for (size_t i = 0; !err && i < meta_nr_rules; i++) {
 		if (nr_columns(c.conn, meta_rules[i].find) >= 0)
 			continue;
