@@ -278,9 +278,9 @@ static void count_commit(struct fs *fs, struct transaction *t, u64 begin_ns,
 	set(&c->last_bytes, bytes_written(fs) - begin_bytes);
 }
 
-/* SQLite's memory belongs to the budget. */
-/* Rather than that there is too much bookkeeping, for which commits are made
- * and writers wait, SQLite does with less, if it has a good part of it. */
+/* SQLite's memory belongs to the budget. Rather than that there is too much
+ * bookkeeping, for which commits are made and writers wait, it does with less,
+ * if it has a good part of it. */
 static void charge_meta(struct fs *fs)
 {
 	struct meta *m = fs->volume->meta;
