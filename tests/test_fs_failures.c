@@ -1109,7 +1109,8 @@ END_TEST
 
 static void put_name(u64 parent, const char *name, u64 ino)
 {
-	struct dentry_row row = {.id = 1000, .ino = ino, .type = S_IFDIR};
+	static u64 id = 1000;
+	struct dentry_row row = {.id = id++, .ino = ino, .type = S_IFDIR};
 	struct volume_options opt = {0};
 	struct volume *v;
 	char err[256];
@@ -1119,7 +1120,10 @@ static void put_name(u64 parent, const char *name, u64 ino)
 	ck_assert_int_eq(
 		volume_open(tmpdir_path("vol"), &opt, &v, err, sizeof(err)), 0);
 	ck_assert_int_eq(meta_begin(v->meta), 0);
-	ck_assert_int_eq(meta_dentry_put(v->meta, parent, &row), 0);
+	ck_assert_int_eq(
+		ino ? meta_dentry_put(v->meta, parent, &row)
+		    : meta_dentry_delete(v->meta, parent, name, row.len),
+		0);
 	ck_assert_int_eq(meta_commit(v->meta, 100, true), 0);
 	ck_assert_int_eq(volume_close(v), 0);
 }
@@ -1148,6 +1152,62 @@ START_TEST(a_folder_that_is_in_itself_is_an_error)
 	ck_assert_int_eq(
 		fs_rename(t.fs, dir, "sub", dir, "self", 0, &test_cred), -EIO);
 	ck_assert_int_eq(test_fs_close(&t), 0);
+}
+END_TEST
+
+/* Up from each of them is the other, and never the root. */
+START_TEST(folders_that_are_in_each_other_and_the_root_in_one_are_errors)
+{
+	struct stat st;
+	u64 a, b, other;
+
+	test_fs_open(&t);
+	a = test_mkdir(&t, FS_ROOT_INO, "a");
+	b = test_mkdir(&t, a, "b");
+	other = test_mkdir(&t, FS_ROOT_INO, "other");
+	(void)test_mkdir(&t, other, "moves");
+	ck_assert_int_eq(test_fs_close(&t), 0);
+	/* instead of its name in the root */
+	put_name(FS_ROOT_INO, "a", 0);
+	put_name(b, "up", a);
+	put_name(other, "root", FS_ROOT_INO);
+
+	test_fs_open(&t);
+	ck_assert_int_eq(
+		fs_rename(t.fs, other, "moves", b, "moved", 0, &test_cred),
+		-EIO);
+	/* and nobody is kept waiting by that */
+	ck_assert_int_eq(fs_rename(t.fs, other, "moves", FS_ROOT_INO, "moved",
+				   0, &test_cred),
+			 0);
+	ck_assert_int_eq(fs_lookup(t.fs, other, "root", &st), -EIO);
+	ck_assert_int_eq(fs_rmdir(t.fs, other, "root"), -EIO);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+}
+END_TEST
+
+/* SQLite's caches alone would be too much for a cache this small; a commit does
+ * not leave it at that. */
+START_TEST(sqlite_does_with_less_when_there_is_too_much_bookkeeping)
+{
+	struct volume *v;
+	u64 fh, ino;
+	char name[32];
+
+	t.cache_size = 2u << 20;
+	test_fs_open(&t);
+	v = fs_volume(t.fs);
+	for (int i = 0; i < 4000; i++) {
+		(void)snprintf(name, sizeof(name), "a rather long name %d", i);
+		ino = test_create(&t, FS_ROOT_INO, name, &fh);
+		(void)ino;
+		ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	}
+	ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	while (cache_metadata_over(fs_cache(t.fs)))
+		(void)usleep(1000);
+	ck_assert_uint_lt(meta_memory(v->meta), t.cache_size / 4);
+	test_fs_reopen(&t);
 }
 END_TEST
 
@@ -1207,5 +1267,10 @@ Suite *test_suite(void)
 		tc,
 		renames_in_all_directions_do_not_wait_for_each_other_for_ever);
 	tcase_add_test(tc, a_folder_that_is_in_itself_is_an_error);
+	tcase_add_test(
+		tc,
+		folders_that_are_in_each_other_and_the_root_in_one_are_errors);
+	tcase_add_test(
+		tc, sqlite_does_with_less_when_there_is_too_much_bookkeeping);
 	return s;
 }
