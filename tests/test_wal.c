@@ -601,9 +601,11 @@ END_TEST
 static void cut_power(const struct image *before)
 {
 	u32 odds = (u32)rng_range(&rng, 1, 6);
+	size_t header = min(wal.len, (size_t)HEADER);
+	u8 synced[HEADER];
 
-	if (before->len >= HEADER)
-		memcpy(before->bytes, wal.bytes, HEADER);
+	/* also of a log that was empty before: it is synced before frames */
+	memcpy(synced, wal.bytes, header);
 	for (size_t at = 0; at < wal.len; at += SECTOR) {
 		size_t len = min((size_t)SECTOR, wal.len - at);
 
@@ -618,6 +620,7 @@ static void cut_power(const struct image *before)
 			memset(wal.bytes + at + old, 0, len - old);
 		}
 	}
+	memcpy(wal.bytes, synced, header);
 }
 
 /* A transaction that writes to the log before its end, and has none. */
