@@ -4,7 +4,8 @@
 # All tests: a debug build with everything, then AddressSanitizer with
 # UndefinedBehaviorSanitizer and ThreadSanitizer with all but the long mount
 # tests, then whether the release tarball is whole. Installs what is missing,
-# builds below build-test/. The last line is
+# builds below build-test/. What failed is told again at the end, so that the
+# last page of a long output is enough. The last line is
 #
 #	N passed, N failed, N skipped
 #
@@ -20,6 +21,7 @@ top=$(cd "$(dirname "$0")/.." && pwd -P) || exit 1
 test_packages='acl attr bindfs e2fsprogs fio gdb git groff liblmdb-dev lmdb-utils
 	mount rsync sqlite3 util-linux util-linux-extra valgrind xz-utils procps'
 out=$top/build-test
+failures=$out/failures.log
 passed=0
 failed=0
 skipped=0
@@ -47,7 +49,8 @@ tally()
 	if [ "$_bad" = 0 ] && { [ "$2" != 0 ] || [ -z "$_results" ]; }; then
 		_bad=1
 		echo "== $1 failed:"
-		tail -n 60 "$out/$1.log"
+		tail -n 60 "$out/$1.log" | tee -a "$failures"
+		echo "== $1 failed" >>"$failures"
 	fi
 	passed=$((passed + $(count_in "$_results" ': (PASS|XFAIL)')))
 	failed=$((failed + _bad))
@@ -55,11 +58,16 @@ tally()
 
 	[ "$_bad" = 0 ] || find "$out/$1" -name '*.trs' |
 	while read -r _trs; do
-		grep -q -E '^:test-result: (FAIL|XPASS|ERROR)' "$_trs" ||
+		_fails=$(grep -E '^:test-result: (FAIL|XPASS|ERROR)' "$_trs") ||
 			continue
 		_log=${_trs%.trs}.log
 		echo "== $_log"
 		grep -v '^ok ' "$_log" | tail -n 400
+		{
+			grep -v '^ok ' "$_log" | tail -n 40
+			echo "== $1 ${_trs##*/}:"
+			echo "$_fails"
+		} >>"$failures"
 	done
 }
 
@@ -161,7 +169,7 @@ install_postgres()
 
 stages=${*:-debug asan tsan dist}
 mkdir -p "$out" || die "cannot make $out"
-rm -f "$out"/*.status
+rm -f "$out"/*.status "$failures"
 
 # shellcheck disable=SC2086
 install_packages $build_packages $test_packages
@@ -198,5 +206,9 @@ stage asan check asan check-short --enable-sanitize=address,undefined
 unset FOLIO_FUZZ_SECONDS
 stage tsan check_tsan
 stage dist check_dist
+[ "$failed" = 0 ] || {
+	say "what failed"
+	cat "$failures"
+}
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
