@@ -193,8 +193,15 @@ int meta_extent_count(struct meta_reader *r, u64 ino, u64 *ret_pages);
 int meta_extent_walk(struct meta *m, bool sums,
 		     int (*fn)(void *arg, u64 ino, const struct extent_row *),
 		     void *arg);
-/* @fn may delete the orphan, in a transaction. */
+/*
+ * @fn may delete the orphan, in a transaction. What has a name all the same,
+ * or names in it, or is the root, is damage and nothing that may be deleted:
+ * left out.
+ */
 int meta_orphan_walk(struct meta *m, int (*fn)(void *arg, u64 ino), void *arg);
+
+/* @ret_ino: an inode that is marked as an orphan, 0: there is none. */
+int meta_orphan_any(struct meta *m, u64 *ret_ino);
 int meta_max_dentry_id(struct meta *m, u64 *ret_id);
 int meta_counts(struct meta *m, u64 *ret_inodes);
 

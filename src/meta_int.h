@@ -66,7 +66,12 @@
 	X(XATTR_PUT, "INSERT OR REPLACE INTO xattr VALUES(?1,?2,?3)")          \
 	X(XATTR_DELETE, "DELETE FROM xattr WHERE ino=?1 AND name=?2")          \
 	X(XATTR_DELETE_ALL, "DELETE FROM xattr WHERE ino=?1")                  \
-	X(ORPHAN_NEXT, "SELECT coalesce(min(ino),0) FROM orphan WHERE ino>?1") \
+	X(ORPHAN_NEXT, "SELECT coalesce((SELECT ino FROM orphan o WHERE "      \
+		       "ino>?1 AND ino<>1 AND NOT EXISTS(SELECT 1 FROM "       \
+		       "dentry d WHERE d.ino=o.ino) AND NOT EXISTS(SELECT 1 "  \
+		       "FROM dentry d WHERE d.parent=o.ino) "                  \
+		       "ORDER BY ino LIMIT 1),0)")                             \
+	X(ORPHAN_ANY, "SELECT coalesce((SELECT ino FROM orphan LIMIT 1),0)")   \
 	X(ORPHAN_PUT, "INSERT OR REPLACE INTO orphan VALUES(?1)")              \
 	X(ORPHAN_DELETE, "DELETE FROM orphan WHERE ino=?1")                    \
 	X(EXTENT_AT, "SELECT " EXTENT_COLUMNS " FROM extent "                  \

@@ -500,6 +500,11 @@ int meta_orphan_walk(struct meta *m, int (*fn)(void *arg, u64 ino), void *arg)
 	}
 }
 
+int meta_orphan_any(struct meta *m, u64 *ret_ino)
+{
+	return get_number(&m->writer, STMT_ORPHAN_ANY, 0, ret_ino);
+}
+
 int meta_max_dentry_id(struct meta *m, u64 *ret_id)
 {
 	return get_number(&m->writer, STMT_DENTRY_MAX, 0, ret_id);

@@ -326,8 +326,11 @@ const struct meta_rule meta_rules[] = {
 	 "d.ino=dentry.ino))"},
 	{SUBJECT_INODE, 0, "orphan", ": has links or does not exist",
 	 "SELECT ino FROM orphan WHERE ino NOT IN (SELECT ino FROM "
-	 "inode) OR "
+	 "inode) OR ino=1 OR "
 	 "ino IN (SELECT ino FROM dentry)",
+	 "DELETE FROM orphan WHERE ino IN (SELECT a FROM bad)"},
+	{SUBJECT_INODE, 0, "orphan", ": has names in it",
+	 "SELECT ino FROM orphan WHERE ino IN (SELECT parent FROM dentry)",
 	 "DELETE FROM orphan WHERE ino IN (SELECT a FROM bad)"},
 	{SUBJECT_INODE, RULE_LOSES | RULE_LOST_FOUND | RULE_REPEAT, "folder",
 	 ": cannot be reached from the root",

@@ -513,6 +513,21 @@ static int start_epoch(struct volume *v)
 	return 0;
 }
 
+/* Orphans that cannot be any were left alone: say so. */
+static int tell_of_orphans(struct volume *v, char *err, size_t errlen)
+{
+	u64 ino = 0;
+	int code = meta_orphan_any(v->meta, &ino);
+
+	if (!code && ino)
+		(void)complain(
+			err, errlen, 0,
+			"inode %llu is marked as deleted but is in use, "
+			"and is kept; folioctl check --repair mends that",
+			(unsigned long long)ino);
+	return code;
+}
+
 static int mount_volume(struct volume *v, const struct volume_options *opt,
 			char *err, size_t errlen)
 {
@@ -527,6 +542,8 @@ static int mount_volume(struct volume *v, const struct volume_options *opt,
 	if (!v->readonly) {
 		freemap_remove(v->dirfd);
 		code = start_epoch(v);
+		if (!code)
+			code = tell_of_orphans(v, err, errlen);
 	}
 	if (!code)
 		code = meta_counts(v->meta, &v->nr_inodes);

@@ -96,7 +96,8 @@ int volume_create(const char *path, const struct volume_options *opt, char *err,
  * was saved with this commit or else builds it from the extents,
  * deletes orphans, raises the mount epoch. -EBUSY: @err names the holder (pid
  * and mountpoint). On success @err is empty, or a note for the log (the host is
- * kept in memory). Context: after daemonizing; see meta.h about fork.
+ * kept in memory; something is wrong that does no harm). Context: after
+ * daemonizing; see meta.h about fork.
  */
 int volume_open(const char *path, const struct volume_options *opt,
 		struct volume **ret_volume, char *err, size_t errlen);

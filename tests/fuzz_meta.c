@@ -980,6 +980,8 @@ static const char *const known[] = {
 	/* a page of names that is in itself: a rule had rows without end */
 	"130102208f0aa4def4618cbacb8293cd4dedbee54b7d4f68d0a40000011d001400880e"
 	"028c04",
+	/* the root folder marked as deleted: it was, and all below it */
+	"0700de00c968050100002c48000140",
 	NULL,
 };
 

@@ -20,6 +20,7 @@
 #include "volume.h"
 
 #define INO 2
+#define DIR 3
 
 static char msg[512];
 static u8 *mem; /* 512 pages */
@@ -1058,6 +1059,41 @@ START_TEST(orphans_are_gone_after_a_mount_and_their_space_is_free)
 }
 END_TEST
 
+/* Damage, which no mount may take for what a crash leaves. */
+START_TEST(what_is_in_use_is_kept_if_it_is_marked_as_deleted)
+{
+	static const u64 inos[] = {1, INO, DIR};
+	struct inode_row dir = {.ino = DIR, .mode = S_IFDIR | 0700, .nlink = 2};
+	struct dentry_row in_it = {
+		.id = 2, .ino = INO, .type = S_IFREG, .len = 1, .name = "g"};
+	struct volume *v;
+	char lines[4096];
+
+	create(0);
+	v = open_volume(&plain);
+	fill(50, 1);
+	ck_assert_int_eq(commit_pages(v, 0, 50), 0);
+	ck_assert_int_eq(meta_begin(v->meta), 0);
+	ck_assert_int_eq(meta_inode_put(v->meta, &dir), 0);
+	ck_assert_int_eq(meta_dentry_put(v->meta, DIR, &in_it), 0);
+	if (inos[_i] != DIR)
+		ck_assert_int_eq(meta_dentry_delete(v->meta, DIR, "g", 1), 0);
+	ck_assert_int_eq(meta_orphan_put(v->meta, inos[_i]), 0);
+	ck_assert_int_eq(meta_commit(v->meta, DIR + 1, true), 0);
+	ck_assert_int_eq(volume_close(v), 0);
+	ck_assert_int_gt(check_lines(lines), 0);
+	ck_assert_ptr_nonnull(strstr(lines, "orphan"));
+
+	*msg = '\0';
+	ck_assert_int_eq(
+		volume_open(tmpdir_path("v"), &plain, &v, msg, sizeof(msg)), 0);
+	ck_assert_ptr_nonnull(strstr(msg, "is marked as deleted"));
+	ck_assert_uint_eq(v->nr_inodes, 3);
+	expect_pages(v, 0, 50, 1);
+	ck_assert_int_eq(volume_close(v), 0);
+}
+END_TEST
+
 START_TEST(a_killed_daemon_leaves_its_last_commit_and_no_leak)
 {
 	struct blocks_stat st;
@@ -1523,6 +1559,8 @@ static void add_accidents(TCase *tc)
 	tcase_add_test(tc, a_map_of_another_commit_is_ignored);
 	tcase_add_test(tc,
 		       orphans_are_gone_after_a_mount_and_their_space_is_free);
+	tcase_add_loop_test(
+		tc, what_is_in_use_is_kept_if_it_is_marked_as_deleted, 0, 3);
 	tcase_add_test(tc, a_killed_daemon_leaves_its_last_commit_and_no_leak);
 	tcase_add_test(tc,
 		       a_read_only_volume_gives_its_pages_and_keeps_its_epoch);
