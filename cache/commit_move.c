@@ -137,10 +137,15 @@ static int read_slots(struct move *m, u32 first, u32 nr)
 	err = c->cfg.swap_ops->read(
 		c->cfg.swap_arg, u48_get(&swp_entry(c, m->swps[first])->slot),
 		nr, m->data + first, sums, errs);
+	for (u32 i = 0; i < nr; i++) {
+		if (!err && !errs[i])
+			continue;
+		pages_read_failed(m->as,
+				  swp_entry(c, m->swps[first + i])->pgoff, 1,
+				  err ? err : errs[i]);
+	}
 	for (u32 i = 0; i < nr && !err; i++)
 		err = errs[i];
-	if (err)
-		count_inc(c, read_errors);
 	return err;
 }
 

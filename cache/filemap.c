@@ -123,6 +123,28 @@ static u32 fill_run(struct fill *f, u32 i)
 	return nr;
 }
 
+void pages_read_failed(struct address_space *as, u64 pgoff, u32 nr, int err)
+{
+	count_add(as->cache, read_errors, nr);
+	if (as->ops->read_failed)
+		as->ops->read_failed(as, pgoff, nr, err);
+}
+
+/* Once for neighbours. */
+static void fill_tell(const struct fill *f)
+{
+	for (u32 i = 0, n; i < f->nr; i += n) {
+		u64 pgoff = f->pages[i]->index;
+
+		n = 1;
+		while (i + n < f->nr && f->errs[i + n] == f->errs[i] &&
+		       f->pages[i + n]->index == pgoff + n)
+			n++;
+		if (f->errs[i])
+			pages_read_failed(f->as, pgoff, n, f->errs[i]);
+	}
+}
+
 static void fill_read(struct fill *f)
 {
 	struct cache *c = f->as->cache;
@@ -137,6 +159,7 @@ static void fill_read(struct fill *f)
 			i += fill_run(f, i);
 		}
 	}
+	fill_tell(f);
 }
 
 int fill_page(struct address_space *as, struct page *p, bool zero)
@@ -148,12 +171,9 @@ int fill_page(struct address_space *as, struct page *p, bool zero)
 	f.zero[0] = zero;
 	f.pages[0] = p;
 	fill_read(&f);
-	if (f.errs[0]) {
-		count_inc(as->cache, read_errors);
-		return f.errs[0];
-	}
-	page_set(p, PG_UPTODATE);
-	return 0;
+	if (!f.errs[0])
+		page_set(p, PG_UPTODATE);
+	return f.errs[0];
 }
 
 /* ---- pages for what is missing ---- */
@@ -260,7 +280,6 @@ static void fill_finish(struct fill *f, u16 flags)
 
 	for (u32 i = 0; i < f->nr; i++) {
 		if (f->errs[i]) {
-			count_inc(c, read_errors);
 			page_uninstall(f->as, f->pages[i]);
 			continue;
 		}
@@ -442,7 +461,7 @@ int read_uncached(struct address_space *as, u64 pgoff, void *buf,
 		err = read_entry(as, pgoff, buf, ret_from);
 	} while (err == -EAGAIN);
 	if (err)
-		count_inc(as->cache, read_errors);
+		pages_read_failed(as, pgoff, 1, err);
 	return err;
 }
 

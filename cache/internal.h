@@ -603,6 +603,8 @@ enum page_source {
  */
 int read_uncached(struct address_space *as, u64 pgoff, void *buf,
 		  enum page_source *ret_from);
+/* Count them and tell the user. Context: as read_pages(). */
+void pages_read_failed(struct address_space *as, u64 pgoff, u32 nr, int err);
 /* Fill @p, locked and not uptodate, from its slot (SAVED), zeros or the
  * volume. Return: 0 or -errno; the page stays as it is then. */
 int fill_page(struct address_space *as, struct page *p, bool zero);

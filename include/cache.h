@@ -91,6 +91,14 @@ struct address_space_operations {
 			  void *const *pages, int *errs);
 
 	/*
+	 * Pages [pgoff, pgoff + nr) could not be read, from the volume or from
+	 * a slot, and were wanted; whoever wanted them gets @err (-EIO: they
+	 * are not what was written). May be NULL. Context: as read_pages().
+	 */
+	void (*read_failed)(struct address_space *as, u64 pgoff, u32 nr,
+			    int err);
+
+	/*
 	 * The committed extent at @pgoff: its kind and first page behind it
 	 * (PGOFF_MAX + 1 when it goes on for ever). For SEEK_DATA and stat.
 	 * Context: may sleep.

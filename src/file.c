@@ -54,6 +54,14 @@ static int file_read_pages(struct address_space *as, u64 pgoff, u32 nr,
 	return 0;
 }
 
+/* Who reads gets an error, and who looks for the reason finds it in the log. */
+static void file_read_failed(struct address_space *as, u64 pgoff, u32 nr,
+			     int err)
+{
+	if (err == -EIO)
+		fs_log_bad_pages(inode_of(as)->fs, "", as->ino, pgoff, nr);
+}
+
 static int file_next_extent(struct address_space *as, u64 pgoff,
 			    enum extent_kind *ret_kind, u64 *ret_end)
 {
@@ -114,6 +122,7 @@ static void file_mappings_cut(struct address_space *as, u64 first, u64 last,
 
 const struct address_space_operations file_mapping_ops = {
 	.read_pages = file_read_pages,
+	.read_failed = file_read_failed,
 	.next_extent = file_next_extent,
 	.reserve = file_reserve,
 	.unreserve = file_unreserve,

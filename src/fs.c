@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <syslog.h>
 
 #include "foliofs.h"
 #include "fs_internal.h"
+#include "strbuf.h"
 #include "swap_file.h"
 
 /*
@@ -24,9 +27,13 @@
 #define WAIT_ROUNDS 3
 #define WAIT_NS (10 * NSEC_PER_SEC)
 
+/* A line, and what of a path finds room in one. */
+#define LOG_LINE_MAX 1024
+#define LOG_PATH_MAX 800
+
 void fs_log(struct fs *fs, int level, const char *fmt, ...)
 {
-	char line[512];
+	char line[LOG_LINE_MAX];
 	va_list ap;
 
 	if (!fs->opt.log)
@@ -36,6 +43,19 @@ void fs_log(struct fs *fs, int level, const char *fmt, ...)
 	(void)vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
 	fs->opt.log(fs->opt.log_arg, level, line);
+}
+
+void fs_log_bad_pages(struct fs *fs, const char *by, u64 ino, u64 pgoff, u64 nr)
+{
+	struct strbuf name = STRBUF_INIT;
+	char path[PATH_MAX];
+
+	if (!fs_path(fs, ino, path, sizeof(path)))
+		strbuf_add_path(&name, path);
+	fs_log(fs, LOG_ERR, "%sinode %llu (%.*s), pages %llu-%llu are bad", by,
+	       (unsigned long long)ino, LOG_PATH_MAX, name.len ? name.buf : "",
+	       (unsigned long long)pgoff, (unsigned long long)(pgoff + nr - 1));
+	strbuf_release(&name);
 }
 
 struct cache *fs_cache(struct fs *fs)

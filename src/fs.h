@@ -79,6 +79,11 @@ struct volume *fs_volume(struct fs *fs);
 struct swap_file *fs_swap_file(struct fs *fs); /* or NULL */
 void fs_log(struct fs *fs, int level, const char *fmt, ...) __printf(3, 4);
 
+/* Pages [pgoff, pgoff + nr) of @ino are not what was written. @by: who found
+ * it, "" or "name: ". Context: may hold pages. */
+void fs_log_bad_pages(struct fs *fs, const char *by, u64 ino, u64 pgoff,
+		      u64 nr);
+
 /* ---- names. Each success that fills @ret_st takes a look-up reference, to
  * be dropped by fs_forget(). Names are NUL-terminated, -ENAMETOOLONG past
  * FS_NAME_MAX. ---- */

@@ -3,7 +3,6 @@
 
 #include "scrub.h"
 
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <syslog.h>
@@ -54,17 +53,6 @@ static void note(struct scrub *s, u64 ino, u64 pgoff)
 	else if (s->bad && s->nr_bad < SCRUB_BAD_MAX)
 		s->bad[s->nr_bad++] = (struct fs_scrub_bad){ino, pgoff, 1};
 	mutex_unlock(&s->lock);
-}
-
-static void log_range(struct fs *fs, u64 ino, u64 pgoff, u64 nr)
-{
-	char path[PATH_MAX];
-
-	if (fs_path(fs, ino, path, sizeof(path)))
-		path[0] = '\0';
-	fs_log(fs, LOG_ERR, "scrub: inode %llu (%s), pages %llu-%llu are bad",
-	       (unsigned long long)ino, path, (unsigned long long)pgoff,
-	       (unsigned long long)(pgoff + nr - 1));
 }
 
 /* ---- reading ---- */
@@ -151,7 +139,8 @@ static void report(struct pass *p, const u8 bad[META_EXTENT_MAX])
 		for (n = 0; i + n < p->row.npages && bad[i + n]; n++)
 			note(s, p->ino, p->row.pgoff + i + n);
 		if (n)
-			log_range(s->fs, p->ino, p->row.pgoff + i, n);
+			fs_log_bad_pages(s->fs, "scrub: ", p->ino,
+					 p->row.pgoff + i, n);
 		else
 			n = 1;
 	}

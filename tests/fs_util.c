@@ -31,10 +31,36 @@ static int wrap(void *arg, struct bdev *lower, struct bdev **ret)
 	return err;
 }
 
+/* What the log said, as much as finds room. */
+static pthread_mutex_t said_lock = PTHREAD_MUTEX_INITIALIZER;
+static char said[16384];
+
+static void keep_line(const char *line)
+{
+	size_t at;
+
+	(void)pthread_mutex_lock(&said_lock);
+	at = strlen(said);
+	(void)snprintf(said + at, sizeof(said) - at, "%s\n", line);
+	(void)pthread_mutex_unlock(&said_lock);
+}
+
+bool test_said(const char *what)
+{
+	bool has;
+
+	(void)pthread_mutex_lock(&said_lock);
+	has = strstr(said, what);
+	said[0] = '\0';
+	(void)pthread_mutex_unlock(&said_lock);
+	return has;
+}
+
 static void log_line(void *arg, int level, const char *line)
 {
 	const struct test_fs *t = arg;
 
+	keep_line(line);
 	if (t->loud || getenv("FOLIO_LOUD"))
 		(void)fprintf(stderr, "<%d> %s\n", level, line);
 }

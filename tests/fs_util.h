@@ -22,6 +22,9 @@ struct test_fs {
 	bool loud;	    /* log lines to stderr */
 };
 
+/* Has a line of the log of any filesystem said @what, since the last call? */
+bool test_said(const char *what);
+
 extern const struct fs_cred test_cred; /* uid 1000, gid 1000 */
 
 /* Defaults: 4 MiB of cache, no timer. The volume is "vol" in the tmpdir. */

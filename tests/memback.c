@@ -231,6 +231,18 @@ static int mem_read_pages(struct address_space *as, u64 pgoff, u32 nr,
 	return err;
 }
 
+static void mem_read_failed(struct address_space *as, u64 pgoff, u32 nr,
+			    int err)
+{
+	struct memfile *mf = mf_of(as);
+
+	mutex_lock(&mf->mb->lock);
+	mf->bad_pgoff = pgoff;
+	mf->bad_nr = nr;
+	mf->bad_err = err;
+	mutex_unlock(&mf->mb->lock);
+}
+
 static int mem_next_extent(struct address_space *as, u64 pgoff,
 			   enum extent_kind *ret_kind, u64 *ret_end)
 {
@@ -283,6 +295,7 @@ static void mem_content_changed(struct address_space *as, enum change why,
 
 static const struct address_space_operations mem_ops = {
 	.read_pages = mem_read_pages,
+	.read_failed = mem_read_failed,
 	.next_extent = mem_next_extent,
 	.reserve = mem_reserve,
 	.unreserve = mem_unreserve,

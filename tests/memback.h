@@ -41,6 +41,9 @@ struct memfile {
 	u32 *map;     /* page -> block, 0: hole */
 	u64 *sums;
 	u64 nr_changed; /* content_changed() calls */
+	/* of the last read_failed() call */
+	u64 bad_pgoff, bad_nr;
+	int bad_err;
 };
 
 /* One change of a transaction. */

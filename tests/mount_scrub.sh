@@ -82,7 +82,10 @@ t_repair()
 	says 'note: .*(/folder/bad), page .*lost'
 	volume_mount
 	cmp "$TMP/good" "$MNT/good"
+	: >"$TMP/daemon.log"
 	cat "$MNT/folder/bad" >/dev/null 2>&1 && fail 'wrong bytes'
+	grep -q '(/folder/bad), pages 0-' "$TMP/daemon.log" ||
+		fail 'the log does not name it'
 	volume_umount
 	check_exits 0 --repair --discard "$VOL"
 	volume_mount

@@ -978,6 +978,39 @@ START_TEST(holes_are_found_behind_any_number_of_dirty_pages)
 }
 END_TEST
 
+/* The user was told of these pages, since the last time that we looked. */
+static void expect_told(u64 pgoff, u64 nr, int err)
+{
+	ck_assert_int_eq(mf.bad_err, err);
+	ck_assert_uint_eq(mf.bad_pgoff, pgoff);
+	ck_assert_uint_eq(mf.bad_nr, nr);
+	mf.bad_err = 0;
+}
+
+START_TEST(neighbours_that_cannot_be_read_are_told_of_at_once)
+{
+	u8 buf[8 * PAGE_SIZE];
+
+	write_all(8, 1);
+	ck_assert_int_eq(commit_all(0, 0), 0);
+	(void)cache_drop(mb.cache, NULL);
+	for (int i = 3; i < 6; i++)
+		mb.blocks[mf.map[i]].data[0] ^= 1;
+	ck_assert_int_eq(cache_read_copy(&mf.f, 0, buf, sizeof(buf)),
+			 3 * PAGE_SIZE);
+	expect_told(3, 3, -EIO);
+	ck_assert_uint_ge(counters().read_errors, 3);
+
+	/* all of a read that the volume does not answer */
+	mem_fail(&mb, 1u << MEM_READ_PAGES, 1, -ENOMEM, false);
+	ck_assert_int_eq(
+		cache_read_copy(&mf.f, 4 * PAGE_SIZE, page_buf, PAGE_SIZE),
+		-ENOMEM);
+	ck_assert_int_eq(mf.bad_err, -ENOMEM);
+	ck_assert(mf.bad_pgoff <= 4 && 4 < mf.bad_pgoff + mf.bad_nr);
+}
+END_TEST
+
 START_TEST(an_unreadable_page_is_an_error_and_not_zeros)
 {
 	write_all(4, 1);
@@ -987,9 +1020,11 @@ START_TEST(an_unreadable_page_is_an_error_and_not_zeros)
 	ck_assert_int_eq(
 		cache_read_copy(&mf.f, 2 * PAGE_SIZE, page_buf, PAGE_SIZE),
 		-EIO);
+	expect_told(2, 1, -EIO);
 	ck_assert_int_eq(
 		cache_write(&mf.f, 2 * PAGE_SIZE + 1, "x", 1, 0, NULL, NULL),
 		-EIO);
+	expect_told(2, 1, -EIO);
 	ck_assert_uint_ge(counters().read_errors, 2);
 	/* Its neighbours are fine, and it can be replaced. */
 	ck_assert_uint_eq(read_page(1), 1);
@@ -1441,6 +1476,7 @@ static void add_large(Suite *s)
 		slots_of_a_failed_flush_are_moved_before_any_commit_has_them);
 	tcase_add_test(tc, a_full_volume_takes_what_needs_no_more_space);
 	tcase_add_test(tc, an_unreadable_page_is_an_error_and_not_zeros);
+	tcase_add_test(tc, neighbours_that_cannot_be_read_are_told_of_at_once);
 	tcase_add_test(
 		tc,
 		lowering_cache_size_gives_frames_back_and_raising_takes_more);

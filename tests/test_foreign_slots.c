@@ -292,6 +292,10 @@ START_TEST(an_unreadable_slot_is_an_error_of_its_page_alone)
 	ck_assert_int_eq(
 		cache_read_copy(&mf.f, bad << PAGE_SHIFT, buf, PAGE_SIZE),
 		-EIO);
+	ck_assert_int_eq(mf.bad_err, -EIO);
+	ck_assert_uint_eq(mf.bad_pgoff, bad);
+	ck_assert_uint_eq(mf.bad_nr, 1);
+	mf.bad_err = 0;
 	for (u64 i = 0; i < 200; i++)
 		if (i != bad)
 			expect_read(&mf, i, 1, 1);
@@ -299,6 +303,8 @@ START_TEST(an_unreadable_slot_is_an_error_of_its_page_alone)
 
 	/* nor does the commit tear the file, or hold others back */
 	ck_assert_int_eq(commit_both(0), -EIO);
+	ck_assert_int_eq(mf.bad_err, -EIO);
+	ck_assert_uint_eq(mf.bad_pgoff, bad);
 	ck_assert_int_eq(file_check_and_advance_wb_err(&mf.f), -EIO);
 	ck_assert_int_eq(file_check_and_advance_wb_err(&other.f), 0);
 	ck_assert_uint_eq(mf.size, 0);

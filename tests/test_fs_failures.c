@@ -1107,6 +1107,51 @@ END_TEST
 
 /* ---- damage ---- */
 
+static u64 block_of(u64 ino, u64 pgoff)
+{
+	u8 buf[PAGE_SIZE];
+	void *page = buf;
+	struct meta_page map;
+	struct meta_reader *r;
+
+	ck_assert_int_eq(meta_reader_get(fs_volume(t.fs)->meta, &r), 0);
+	ck_assert_int_eq(meta_extent_map(r, ino, pgoff, 1, &map, &page), 0);
+	meta_reader_put(r);
+	ck_assert_int_eq(map.kind, META_PAGE_BLOCK);
+	return map.block;
+}
+
+START_TEST(what_cannot_be_read_is_named_in_the_log)
+{
+	u8 buf[6 * PAGE_SIZE];
+	char want[128];
+	u64 fh, ino, dir;
+
+	test_fs_open(&t);
+	dir = test_mkdir(&t, FS_ROOT_INO, "dir");
+	ino = test_create(&t, dir, "two\nlines", &fh);
+	test_pattern(buf, sizeof(buf), 0, 1);
+	test_write(&t, fh, 0, buf, sizeof(buf));
+	ck_assert_int_eq(test_fsync(&t, fh), 0);
+	test_fs_spoil_block(block_of(ino, 2));
+	test_fs_spoil_block(block_of(ino, 3));
+	(void)cache_drop(fs_cache(t.fs), NULL);
+
+	(void)test_said("");
+	ck_assert_int_eq(test_read(&t, fh, 2 * PAGE_SIZE, buf, 4 * PAGE_SIZE),
+			 -EIO);
+	(void)snprintf(want, sizeof(want),
+		       "inode %llu (/dir/two\\012lines), pages 2-3 are bad\n",
+		       (unsigned long long)ino);
+	ck_assert(test_said(want));
+	ck_assert_int_eq(test_read(&t, fh, PAGE_SIZE, buf, PAGE_SIZE),
+			 PAGE_SIZE);
+
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	ck_assert_int_eq(test_fs_close(&t), 0);
+}
+END_TEST
+
 static void put_name(u64 parent, const char *name, u64 ino)
 {
 	static u64 id = 1000;
@@ -1266,6 +1311,7 @@ Suite *test_suite(void)
 	tcase_add_test(
 		tc,
 		renames_in_all_directions_do_not_wait_for_each_other_for_ever);
+	tcase_add_test(tc, what_cannot_be_read_is_named_in_the_log);
 	tcase_add_test(tc, a_folder_that_is_in_itself_is_an_error);
 	tcase_add_test(
 		tc,
