@@ -28,6 +28,13 @@
 #define META_ROOT_INO 1ull /* the root folder; meta_create() makes it */
 #define META_READERS 8	   /* connections of the pool */
 
+/*
+ * Inode numbers and cookies of names end here: no volume comes this far, so
+ * what is behind is damage. Twice as far none is read any more: between the two
+ * is where new ones would go on a volume that has the largest that may be.
+ */
+#define META_ID_END ((u64)1 << 61)
+
 struct meta;	    /* an open meta.db, the writer connection within */
 struct meta_reader; /* a pooled read connection */
 
@@ -202,7 +209,13 @@ int meta_orphan_walk(struct meta *m, int (*fn)(void *arg, u64 ino), void *arg);
 
 /* @ret_ino: an inode that is marked as an orphan, 0: there is none. */
 int meta_orphan_any(struct meta *m, u64 *ret_ino);
+/* The largest cookie and the largest inode number that rows have, below
+ * META_ID_END; 0: none. Rows that belong to an inode have its number, too. */
 int meta_max_dentry_id(struct meta *m, u64 *ret_id);
+int meta_max_ino(struct meta *m, u64 *ret_ino);
+
+/* Could meta_create() and commits have made it? */
+bool meta_super_is_sane(const struct meta_super *s);
 int meta_counts(struct meta *m, u64 *ret_inodes);
 
 /*

@@ -18,6 +18,25 @@
 	"generation"
 #define EXTENT_COLUMNS "pgoff,npages,block,flags,sum,data"
 
+#define META_ID_END_SQL "2305843009213693952"
+_Static_assert(META_ID_END == 2305843009213693952, "META_ID_END_SQL");
+
+/* The largest inode number of any row, 0: there is none. */
+/* clang-format off */
+#define META_MAX_OF(column, table) \
+	"SELECT max(" column ") AS a FROM " table \
+	" WHERE " column "<" META_ID_END_SQL
+#define META_MAX_INO_SQL                               \
+	"coalesce((SELECT max(a) FROM ("               \
+	META_MAX_OF("ino", "inode") " UNION ALL "      \
+	META_MAX_OF("ino", "dentry") " UNION ALL "     \
+	META_MAX_OF("parent", "dentry") " UNION ALL "  \
+	META_MAX_OF("ino", "extent") " UNION ALL "     \
+	META_MAX_OF("ino", "symlink") " UNION ALL "    \
+	META_MAX_OF("ino", "xattr") " UNION ALL "      \
+	META_MAX_OF("ino", "orphan") ")),0)"
+/* clang-format on */
+
 /* name, SQL. Parameters are numbered: a number used twice is one value. */
 #define META_STMTS(X)                                                          \
 	X(SUPER_GET, "SELECT uuid,version,block_size,compat,ro_compat,"        \
@@ -54,7 +73,9 @@
 	X(DENTRY_ANY, "SELECT 1 FROM dentry WHERE parent=?1 LIMIT 1")          \
 	X(DENTRY_OF, "SELECT id,ino,type,name,parent FROM dentry "             \
 		     "WHERE ino=?1 ORDER BY id LIMIT 1 OFFSET ?2")             \
-	X(DENTRY_MAX, "SELECT coalesce(max(id),0) FROM dentry")                \
+	X(DENTRY_MAX, "SELECT coalesce(max(id),0) FROM dentry "                \
+		      "WHERE id<" META_ID_END_SQL)                             \
+	X(INO_MAX, "SELECT " META_MAX_INO_SQL)                                 \
 	X(DENTRY_PUT, "INSERT OR REPLACE INTO dentry(id,parent,name,ino,type)" \
 		      " VALUES(?1,?2,?3,?4,?5)")                               \
 	X(DENTRY_DELETE, "DELETE FROM dentry WHERE parent=?1 AND name=?2")     \

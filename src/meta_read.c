@@ -54,17 +54,31 @@ int meta_inode_get(struct meta_reader *r, u64 ino, struct inode_row *ret)
 
 /* ---- names ---- */
 
+static bool is_id(u64 id)
+{
+	return id && id < 2 * META_ID_END;
+}
+
+static bool is_name(const char *name, size_t len)
+{
+	if (!len || len > NAME_MAX || memchr(name, '\0', len) ||
+	    memchr(name, '/', len))
+		return false;
+	return name[0] != '.' || (len > 1 && (name[1] != '.' || len > 2));
+}
+
 static int dentry_from_row(sqlite3_stmt *s, struct dentry_row *ret)
 {
+	const char *name = sqlite3_column_blob(s, 3);
 	size_t len = (size_t)sqlite3_column_bytes(s, 3);
 
-	if (!len || len >= sizeof(ret->name))
-		return -EUCLEAN;
 	ret->id = column_u64(s, 0);
 	ret->ino = column_u64(s, 1);
+	if (!is_id(ret->id) || !is_id(ret->ino) || !is_name(name, len))
+		return -EUCLEAN;
 	ret->type = column_u32(s, 2);
 	ret->len = (u16)len;
-	memcpy(ret->name, sqlite3_column_blob(s, 3), len);
+	memcpy(ret->name, name, len);
 	ret->name[len] = '\0';
 	return 0;
 }
@@ -508,6 +522,11 @@ int meta_orphan_any(struct meta *m, u64 *ret_ino)
 int meta_max_dentry_id(struct meta *m, u64 *ret_id)
 {
 	return get_number(&m->writer, STMT_DENTRY_MAX, 0, ret_id);
+}
+
+int meta_max_ino(struct meta *m, u64 *ret_ino)
+{
+	return get_number(&m->writer, STMT_INO_MAX, 0, ret_ino);
 }
 
 int meta_counts(struct meta *m, u64 *ret_inodes)

@@ -6,14 +6,16 @@
  */
 #include "config.h"
 
+#include "meta_int.h"
 #include "meta_rules.h"
 
 /* clang-format off */
 
-/* What numbers can be at most, or have to stay below. */
-#define ID_END "4611686018427387904"    /* 2^62, of inodes and cookies */
-#define PAGES_END "2251799813685248"    /* PGOFF_MAX + 1 */
-#define SIZE_MAX_TEXT "9223372036854771712" /* whole pages in an off_t */
+/* What numbers can be at most, or have to stay below: inodes and cookies, pages
+ * of a file, bytes. */
+#define ID_END META_ID_END_SQL
+#define PAGES_END "2251799813685248"
+#define SIZE_MAX_TEXT "9223372036854771712"
 #define U32_MAX_TEXT "4294967295"
 
 #define NO_NUMBER(column) "typeof(" column ")<>'integer'"

@@ -459,6 +459,14 @@ static int complain_open(int code, char *err, size_t errlen)
 	}
 }
 
+bool meta_super_is_sane(const struct meta_super *s)
+{
+	return s->version >= 1 && s->version <= META_VERSION &&
+	       s->block_size == PAGE_SIZE && s->nr_blocks <= PGOFF_MAX &&
+	       s->next_ino > META_ROOT_INO && s->next_ino <= META_ID_END &&
+	       s->commit_no < META_ID_END && s->mount_epoch < META_ID_END;
+}
+
 static int check_super(const struct meta_super *s, bool readonly, char *err,
 		       size_t errlen)
 {
@@ -472,8 +480,7 @@ static int check_super(const struct meta_super *s, bool readonly, char *err,
 				     "it uses features that this program knows "
 				     "only to read (%#llx)",
 				     (unsigned long long)s->ro_compat);
-	if (s->version < 1 || s->version > META_VERSION ||
-	    s->block_size != PAGE_SIZE || s->next_ino <= META_ROOT_INO)
+	if (!meta_super_is_sane(s))
 		return meta_complain(err, errlen, -EUCLEAN,
 				     "meta.db has a damaged super");
 	return 0;

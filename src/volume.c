@@ -513,6 +513,22 @@ static int start_epoch(struct volume *v)
 	return 0;
 }
 
+/* A number that is in use is never given out, whatever super says. */
+static int raise_next_ino(struct volume *v, char *err, size_t errlen)
+{
+	u64 ino = 0;
+	int code = meta_max_ino(v->meta, &ino);
+
+	if (code || ino < v->next_ino)
+		return code;
+	(void)complain(err, errlen, 0,
+		       "inode %llu is in use, but super said that this number "
+		       "had not been given out; corrected",
+		       (unsigned long long)ino);
+	v->next_ino = ino + 1;
+	return 0;
+}
+
 /* Orphans that cannot be any were left alone: say so. */
 static int tell_of_orphans(struct volume *v, char *err, size_t errlen)
 {
@@ -541,7 +557,9 @@ static int mount_volume(struct volume *v, const struct volume_options *opt,
 		return code;
 	if (!v->readonly) {
 		freemap_remove(v->dirfd);
-		code = start_epoch(v);
+		code = raise_next_ino(v, err, errlen);
+		if (!code)
+			code = start_epoch(v);
 		if (!code)
 			code = tell_of_orphans(v, err, errlen);
 	}

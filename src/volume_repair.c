@@ -266,39 +266,27 @@ static int open_meta(struct repair *r)
 
 /* ---- super, and the first block of data ---- */
 
-static bool super_is_right(const struct meta_super *s)
-{
-	return s->version >= 1 && s->version <= META_VERSION &&
-	       s->block_size == PAGE_SIZE && s->next_ino > META_ROOT_INO &&
-	       s->next_ino <= INT64_MAX / 2 && s->nr_blocks <= PGOFF_MAX &&
-	       (s64)s->commit_no >= 0 && (s64)s->mount_epoch >= 0;
-}
-
 static void mend_super(struct meta_super *s)
 {
 	s->version = META_VERSION;
 	s->block_size = PAGE_SIZE;
-	if (s->next_ino <= META_ROOT_INO || s->next_ino > INT64_MAX / 2)
+	if (s->next_ino <= META_ROOT_INO || s->next_ino > META_ID_END)
 		s->next_ino = META_ROOT_INO + 1;
 	if (s->nr_blocks > PGOFF_MAX)
 		s->nr_blocks = 0;
-	if ((s64)s->commit_no < 0)
+	if (s->commit_no >= META_ID_END)
 		s->commit_no = 1;
-	if ((s64)s->mount_epoch < 0)
+	if (s->mount_epoch >= META_ID_END)
 		s->mount_epoch = 1;
 }
 
 /* Inodes whose rows are lost have numbers too. */
 static int raise_next_ino(struct meta_conn *conn)
 {
-	return conn_exec(conn,
-			 "UPDATE super SET next_ino=max(next_ino,1+coalesce(("
-			 "SELECT max(ino) FROM (SELECT max(ino) AS ino FROM "
-			 "inode WHERE ino<4611686018427387904 UNION ALL SELECT "
-			 "max(ino) FROM dentry WHERE ino<4611686018427387904 "
-			 "UNION ALL SELECT max(parent) FROM dentry WHERE "
-			 "parent<4611686018427387904 UNION ALL SELECT max(ino) "
-			 "FROM extent WHERE ino<4611686018427387904)),1))");
+	return conn_exec(
+		conn,
+		"UPDATE super SET next_ino=max(next_ino,1+" META_MAX_INO_SQL
+		")");
 }
 
 static int put_super(struct repair *r, struct meta_super *s)
@@ -338,7 +326,7 @@ static int check_super(struct repair *r, const u8 uuid[16], bool uuid_ok,
 				"it uses features that this program does not "
 				"know (%#llx)",
 				(unsigned long long)s->incompat);
-	if (super_is_right(s))
+	if (meta_super_is_sane(s))
 		return 0;
 	report(r, "super: impossible values");
 	return put_super(r, s);

@@ -982,6 +982,9 @@ static const char *const known[] = {
 	"028c04",
 	/* the root folder marked as deleted: it was, and all below it */
 	"0700de00c968050100002c48000140",
+	/* inode numbers given out that were in use: a folder in itself */
+	"800d800a00030c0c242ea4d910f409e78e19ae77eda0797306108d68deefdbbffd9165"
+	"98582fbd04",
 	NULL,
 };
 

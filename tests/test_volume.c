@@ -1094,6 +1094,71 @@ START_TEST(what_is_in_use_is_kept_if_it_is_marked_as_deleted)
 }
 END_TEST
 
+START_TEST(a_number_that_is_in_use_is_not_given_out)
+{
+	static const char *const in_use[] = {
+		"UPDATE inode SET ino=70 WHERE ino=2",
+		"UPDATE dentry SET ino=70",
+		"UPDATE dentry SET parent=70",
+		"UPDATE extent SET ino=70",
+		"INSERT INTO symlink VALUES(70,x'61')",
+		"INSERT INTO xattr VALUES(70,x'61',x'')",
+		"INSERT INTO orphan VALUES(70)",
+	};
+	struct meta_super super;
+	struct volume *v;
+
+	create(0);
+	v = open_volume(&plain);
+	fill(5, 1);
+	ck_assert_int_eq(commit_pages(v, 0, 5), 0);
+	ck_assert_int_eq(conn_exec(&v->meta->writer, in_use[_i]), 0);
+	/* out of bounds: no reason to go there */
+	ck_assert_int_eq(conn_exec(&v->meta->writer,
+				   "INSERT INTO symlink VALUES(1<<62,x'61')"),
+			 0);
+	ck_assert_int_eq(volume_close(v), 0);
+
+	*msg = '\0';
+	ck_assert_int_eq(
+		volume_open(tmpdir_path("v"), &plain, &v, msg, sizeof(msg)), 0);
+	ck_assert_uint_eq(v->next_ino, 71);
+	meta_super(v->meta, &super);
+	ck_assert_uint_eq(super.next_ino, 71);
+	ck_assert(strstr(msg, "inode 70 is in use") ||
+		  strstr(msg, "marked as deleted"));
+	ck_assert_int_eq(volume_close(v), 0);
+	v = open_volume(&plain);
+	ck_assert_str_eq(msg, "");
+	ck_assert_int_eq(volume_close(v), 0);
+}
+END_TEST
+
+START_TEST(a_super_that_cannot_be_is_refused)
+{
+	static const char *const supers[] = {
+		"UPDATE super SET next_ino=1",
+		"UPDATE super SET next_ino=1<<62",
+		"UPDATE super SET next_ino=-5",
+		"UPDATE super SET commit_no=-1",
+		"UPDATE super SET mount_epoch=9223372036854775807",
+		"UPDATE super SET nr_blocks=-1",
+		"UPDATE super SET block_size=512",
+		"UPDATE super SET version=0",
+	};
+	struct volume *v;
+
+	create(0);
+	v = open_volume(&plain);
+	ck_assert_int_eq(conn_exec(&v->meta->writer, supers[_i]), 0);
+	ck_assert_int_eq(volume_close(v), 0);
+	ck_assert_int_eq(
+		volume_open(tmpdir_path("v"), &plain, &v, msg, sizeof(msg)),
+		-EUCLEAN);
+	ck_assert_str_eq(msg, "meta.db has a damaged super");
+}
+END_TEST
+
 START_TEST(a_killed_daemon_leaves_its_last_commit_and_no_leak)
 {
 	struct blocks_stat st;
@@ -1561,6 +1626,8 @@ static void add_accidents(TCase *tc)
 		       orphans_are_gone_after_a_mount_and_their_space_is_free);
 	tcase_add_loop_test(
 		tc, what_is_in_use_is_kept_if_it_is_marked_as_deleted, 0, 3);
+	tcase_add_loop_test(tc, a_number_that_is_in_use_is_not_given_out, 0, 7);
+	tcase_add_loop_test(tc, a_super_that_cannot_be_is_refused, 0, 8);
 	tcase_add_test(tc, a_killed_daemon_leaves_its_last_commit_and_no_leak);
 	tcase_add_test(tc,
 		       a_read_only_volume_gives_its_pages_and_keeps_its_epoch);
