@@ -214,6 +214,11 @@ int meta_orphan_any(struct meta *m, u64 *ret_ino);
 int meta_max_dentry_id(struct meta *m, u64 *ret_id);
 int meta_max_ino(struct meta *m, u64 *ret_ino);
 
+/* Is each table and index as meta_create() makes it? Return: 0, -EUCLEAN with
+ * the name of one that is not, or another error with "". */
+#define META_OBJECT_MAX 64
+int meta_check_schema(struct meta *m, char name[META_OBJECT_MAX]);
+
 /* Could meta_create() and commits have made it? */
 bool meta_super_is_sane(const struct meta_super *s);
 int meta_counts(struct meta *m, u64 *ret_inodes);

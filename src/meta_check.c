@@ -85,6 +85,99 @@ void conn_name_inode(struct meta_conn *conn, u64 ino, char *buf, size_t size)
 		(void)snprintf(buf, size, "%lld", (long long)ino);
 }
 
+/* ---- the schema ---- */
+
+/* An object of the database as a new one has it. The redo log's table came
+ * later than the others: older volumes have none. */
+static const char has_object[] =
+	"SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type=?1 AND name=?2 "
+	"AND sql=?3) OR (?2='redo' AND NOT EXISTS(SELECT 1 FROM sqlite_schema "
+	"WHERE name=?2))";
+
+/* @fn: told of each of @model's objects that @c has not, or otherwise. */
+static int compare_schema(struct meta_conn *c, sqlite3 *model,
+			  void (*fn)(void *arg, const char *type,
+				     const char *name),
+			  void *arg)
+{
+	sqlite3_stmt *want = NULL, *has = NULL;
+	int err = meta_errno(sqlite3_prepare_v2(
+		model,
+		"SELECT type,name,sql FROM sqlite_schema WHERE sql IS NOT NULL",
+		-1, &want, NULL));
+
+	if (!err)
+		err = meta_errno(
+			sqlite3_prepare_v2(c->db, has_object, -1, &has, NULL));
+	while (!err && (err = stmt_step(want)) > 0) {
+		for (int i = 0; i < 3; i++)
+			(void)sqlite3_bind_value(has, i + 1,
+						 sqlite3_column_value(want, i));
+		err = stmt_step(has);
+		if (err > 0 && !column_u64(has, 0))
+			fn(arg, (const char *)sqlite3_column_text(want, 0),
+			   (const char *)sqlite3_column_text(want, 1));
+		err = min(err, 0);
+		stmt_end(has);
+	}
+	(void)sqlite3_finalize(has);
+	(void)sqlite3_finalize(want);
+	return err;
+}
+
+/*
+ * SQLite goes by the words: a letter that is wrong may make a key a plain
+ * column, which is NULL in each row that is there, so that no rule says
+ * anything about it; and CHECK constraints it reads only when it may write.
+ */
+static int check_schema(struct meta_conn *c,
+			void (*fn)(void *arg, const char *type,
+				   const char *name),
+			void *arg)
+{
+	sqlite3 *model;
+	int err = meta_errno(sqlite3_open_v2(":memory:", &model,
+					     SQLITE_OPEN_READWRITE |
+						     SQLITE_OPEN_CREATE |
+						     SQLITE_OPEN_NOMUTEX,
+					     NULL));
+
+	if (!err)
+		err = meta_errno(
+			sqlite3_exec(model, meta_schema_sql, NULL, NULL, NULL));
+	if (!err)
+		err = compare_schema(c, model, fn, arg);
+	(void)sqlite3_close(model);
+	return err;
+}
+
+static void report_schema(void *arg, const char *type, const char *name)
+{
+	char line[128];
+
+	(void)type;
+	(void)snprintf(line, sizeof(line),
+		       "meta.db: the schema of %s is damaged", name);
+	report(arg, line);
+}
+
+static void keep_name(void *arg, const char *type, const char *name)
+{
+	if (type && strcmp(type, "view") != 0)
+		(void)snprintf(arg, META_OBJECT_MAX, "%s", name ? name : "");
+}
+
+int meta_check_schema(struct meta *m, char name[META_OBJECT_MAX])
+{
+	int err;
+
+	name[0] = '\0';
+	err = check_schema(&m->writer, keep_name, name);
+	if (!err && *name)
+		err = -EUCLEAN;
+	return err;
+}
+
 /* ---- looking ---- */
 
 /*
@@ -166,37 +259,6 @@ static int check_ids(struct checker *c)
 	return min(err, 0);
 }
 
-/*
- * Tables whose key is the number of their rows: SQLite takes a key for one by
- * the words of the schema alone. If those are damaged, the column is NULL in
- * each row that is there, and no rule says anything about it.
- */
-static int check_keys(struct checker *c)
-{
-	static const char sql[] =
-		"SELECT t.column1 FROM (VALUES('super','id'),('inode','ino'),"
-		"('dentry','id'),('symlink','ino'),('orphan','ino'),('redo',"
-		"'id')) t WHERE (t.column1<>'redo' OR EXISTS(SELECT 1 FROM "
-		"sqlite_schema WHERE name='redo')) AND "
-		"NOT EXISTS(SELECT 1 FROM pragma_table_info(t.column1) WHERE "
-		"name=t.column2 AND upper(type)='INTEGER' AND pk=1)";
-	sqlite3_stmt *s;
-	char line[128];
-	int err;
-	int rc = sqlite3_prepare_v2(c->conn->db, sql, -1, &s, NULL);
-
-	if (rc != SQLITE_OK)
-		return meta_errno(rc);
-	while ((err = stmt_step(s)) > 0) {
-		(void)snprintf(line, sizeof(line),
-			       "meta.db: the schema of %s is damaged",
-			       (const char *)sqlite3_column_text(s, 0));
-		report(c, line);
-	}
-	(void)sqlite3_finalize(s);
-	return err;
-}
-
 /* A line for a row that a rule has found. */
 static void report_row(struct checker *c, const struct meta_rule *rule,
 		       sqlite3_stmt *s)
@@ -261,7 +323,8 @@ static int check_file(struct checker *c)
 	if (!err)
 		err = note_error(c, check_ids(c), "its header is damaged");
 	if (!err)
-		err = note_error(c, check_keys(c), "its schema is damaged");
+		err = note_error(c, check_schema(c->conn, report_schema, c),
+				 "its schema is damaged");
 	return err;
 }
 

@@ -191,6 +191,9 @@ int super_store(struct meta_conn *c, const struct meta_super *s);
 	"id INTEGER PRIMARY KEY CHECK(id=1), start INTEGER NOT NULL, " \
 	"nr INTEGER NOT NULL, salt INTEGER NOT NULL, seq INTEGER NOT NULL);"
 
+/* What a new database is made with. */
+extern const char meta_schema_sql[];
+
 /* ---- for repairs ----
  *
  * Context of all: the volume's lock is held.

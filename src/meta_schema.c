@@ -31,7 +31,7 @@
  * An extent row of up to EXTENT_ROW_MAX pages fits into a leaf of the tree
  * without an overflow page; see meta_write.c.
  */
-static const char schema[] =
+const char meta_schema_sql[] =
 	"CREATE TABLE super("
 	"id INTEGER PRIMARY KEY CHECK(id=1), uuid BLOB NOT NULL, "
 	"version INTEGER NOT NULL, block_size INTEGER NOT NULL, "
@@ -154,6 +154,8 @@ int conn_open(struct meta_conn *c, const char *path, int flags, int cache_kib)
 	(void)sqlite3_busy_timeout(c->db, META_BUSY_MS);
 	(void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	(void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	/* We have none: what others put there must not do anything for us. */
+	(void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
 
 	/* No memory maps: a page that is read past the VFS is not verified. */
 	(void)snprintf(pragmas, sizeof(pragmas),
@@ -346,7 +348,7 @@ static int create_in(struct meta_conn *c, const struct meta_super *super)
 	if (!err)
 		err = conn_exec(c, "BEGIN");
 	if (!err)
-		err = conn_exec(c, schema);
+		err = conn_exec(c, meta_schema_sql);
 	if (!err && super)
 		err = put_root(c, super);
 	if (!err)

@@ -513,6 +513,20 @@ static int start_epoch(struct volume *v)
 	return 0;
 }
 
+/* What is done to tables that are not ours to the letter, nobody knows. */
+static int refuse_schema(struct volume *v, char *err, size_t errlen)
+{
+	char name[META_OBJECT_MAX];
+	int code = meta_check_schema(v->meta, name);
+
+	if (!code)
+		return 0;
+	if (*name)
+		return complain(err, errlen, code,
+				"meta.db: the schema of %s is damaged", name);
+	return complain(err, errlen, code, "meta.db: %s", strerror(-code));
+}
+
 /* A number that is in use is never given out, whatever super says. */
 static int raise_next_ino(struct volume *v, char *err, size_t errlen)
 {
@@ -549,8 +563,10 @@ static int mount_volume(struct volume *v, const struct volume_options *opt,
 {
 	/* First, so that what cannot be mounted is not written to. */
 	struct meta_redo redo;
-	int code = volume_redo_load(v, &redo, err, errlen);
+	int code = refuse_schema(v, err, errlen);
 
+	if (!code)
+		code = volume_redo_load(v, &redo, err, errlen);
 	if (!code)
 		code = make_map(v, opt, &redo, err, errlen);
 	if (code)

@@ -1159,6 +1159,65 @@ START_TEST(a_super_that_cannot_be_is_refused)
 }
 END_TEST
 
+static const struct {
+	const char *sql;
+	const char *what; /* "": nothing is said */
+	bool mounts;
+} schemas[] = {
+	{"DROP INDEX dentry_ino", "dentry_ino", false},
+	{"DROP TABLE orphan; CREATE TABLE orphan(ino INTEGER)", "orphan",
+	 false},
+	{"DROP TABLE symlink", "symlink", false},
+	{"DROP TABLE redo; CREATE TABLE redo(id INT, start, nr, salt, seq)",
+	 "redo", false},
+	/* of before there was one */
+	{"DROP TABLE redo", "", true},
+	/* what people made for themselves */
+	{"DROP VIEW path", "path", true},
+	{"CREATE TABLE notes(text); CREATE INDEX big ON inode(size)", "", true},
+	{"CREATE TRIGGER bad BEFORE INSERT ON extent BEGIN DELETE FROM "
+	 "dentry; END",
+	 "", true},
+};
+
+START_TEST(a_schema_that_is_not_ours_is_refused)
+{
+	char lines[4096], want[128];
+	struct volume *v;
+
+	create(0);
+	v = open_volume(&plain);
+	fill(5, 1);
+	ck_assert_int_eq(commit_pages(v, 0, 5), 0);
+	ck_assert_int_eq(conn_exec(&v->meta->writer, schemas[_i].sql), 0);
+	ck_assert_int_eq(volume_close(v), 0);
+
+	(void)snprintf(want, sizeof(want),
+		       "meta.db: the schema of %s is damaged",
+		       schemas[_i].what);
+	(void)check_lines(lines);
+	if (*schemas[_i].what)
+		ck_assert_msg(strstr(lines, want), "%s", lines);
+	else
+		ck_assert_str_eq(lines, "");
+
+	if (!schemas[_i].mounts) {
+		ck_assert_int_eq(volume_open(tmpdir_path("v"), &plain, &v, msg,
+					     sizeof(msg)),
+				 -EUCLEAN);
+		ck_assert_str_eq(msg, want);
+		return;
+	}
+	v = open_volume(&plain);
+	fill(5, 2);
+	ck_assert_int_eq(commit_pages(v, 0, 5), 0);
+	expect_pages(v, 0, 5, 2);
+	ck_assert_int_eq(volume_close(v), 0);
+	if (!*schemas[_i].what)
+		check_is_well();
+}
+END_TEST
+
 START_TEST(a_killed_daemon_leaves_its_last_commit_and_no_leak)
 {
 	struct blocks_stat st;
@@ -1628,6 +1687,8 @@ static void add_accidents(TCase *tc)
 		tc, what_is_in_use_is_kept_if_it_is_marked_as_deleted, 0, 3);
 	tcase_add_loop_test(tc, a_number_that_is_in_use_is_not_given_out, 0, 7);
 	tcase_add_loop_test(tc, a_super_that_cannot_be_is_refused, 0, 8);
+	tcase_add_loop_test(tc, a_schema_that_is_not_ours_is_refused, 0,
+			    ARRAY_SIZE(schemas));
 	tcase_add_test(tc, a_killed_daemon_leaves_its_last_commit_and_no_leak);
 	tcase_add_test(tc,
 		       a_read_only_volume_gives_its_pages_and_keeps_its_epoch);
