@@ -569,6 +569,7 @@ static void announce(struct daemon *d)
 	start_tracker(d);
 	start_unmapper(d);
 	watch_mounts(d);
+	log_sqlite_begin();
 	if (d->status_fd >= 0) {
 		log_to_syslog();
 		background_ready(d->status_fd);
@@ -622,6 +623,7 @@ int daemon_run(const struct options *opt)
 	tune_malloc();
 	log_open("foliofs", opt->debug);
 	log_from_libfuse();
+	log_from_sqlite();
 	err = begin(&d);
 	if (!err) {
 		announce(&d);

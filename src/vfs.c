@@ -152,13 +152,17 @@ void vfs_page_sum(const void *page, u8 ret[VFS_RESERVED])
 	store_le32(ret + 4, sum.s2);
 }
 
-static void count_damaged(struct vfs_db *db)
+/* Numbers of pages are SQLite's, from 1. */
+static int tell_damaged(struct vfs_db *db, sqlite3_int64 pos)
 {
 	(void)__atomic_add_fetch(&db->checksum_errors, 1, __ATOMIC_RELAXED);
+	sqlite3_log(SQLITE_IOERR_DATA, "meta.db: page %lld is damaged",
+		    pos / VFS_PAGE_SIZE + 1);
+	return SQLITE_IOERR_DATA;
 }
 
 /* Verify a page that was read from meta.db and take its checksum out. */
-static int verify_page(struct vfs_file *f, u8 *page)
+static int verify_page(struct vfs_file *f, u8 *page, sqlite3_int64 pos)
 {
 	static const u8 none[VFS_RESERVED];
 	u8 *stored = page + VFS_PAGE_SIZE - VFS_RESERVED;
@@ -167,10 +171,8 @@ static int verify_page(struct vfs_file *f, u8 *page)
 	if (memcmp(stored, none, sizeof(none)) == 0)
 		return SQLITE_OK;
 	vfs_page_sum(page, sum);
-	if (memcmp(stored, sum, sizeof(sum)) != 0) {
-		count_damaged(f->db);
-		return SQLITE_IOERR_DATA;
-	}
+	if (memcmp(stored, sum, sizeof(sum)) != 0)
+		return tell_damaged(f->db, pos);
 	memset(stored, 0, VFS_RESERVED);
 	return SQLITE_OK;
 }
@@ -240,8 +242,7 @@ static int check_cut(sqlite3_file *file, sqlite3_int64 pos)
 		return rc;
 	if (size <= pos)
 		return SQLITE_IOERR_SHORT_READ;
-	count_damaged(file_of(file)->db);
-	return SQLITE_IOERR_DATA;
+	return tell_damaged(file_of(file)->db, pos);
 }
 
 static int read_lower(sqlite3_file *file, void *buf, int len, sqlite3_int64 pos)
@@ -263,7 +264,7 @@ static int read_part(sqlite3_file *file, void *buf, int len, sqlite3_int64 pos)
 
 	rc = read_lower(file, page, VFS_PAGE_SIZE, pos - off);
 	if (rc == SQLITE_OK)
-		rc = verify_page(file_of(file), page);
+		rc = verify_page(file_of(file), page, pos);
 	if (rc == SQLITE_OK)
 		memcpy(buf, page + off, (size_t)len);
 	return rc;
@@ -285,7 +286,7 @@ static int shim_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 pos)
 		return rc;
 	if (rc == SQLITE_IOERR_SHORT_READ)
 		return check_cut(file, pos);
-	return rc == SQLITE_OK ? verify_page(f, buf) : rc;
+	return rc == SQLITE_OK ? verify_page(f, buf, pos) : rc;
 }
 
 /* Is the 24 byte piece a frame's header? Then: of a commit? */

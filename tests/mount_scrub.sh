@@ -83,9 +83,11 @@ t_repair()
 	volume_mount
 	cmp "$TMP/good" "$MNT/good"
 	: >"$TMP/daemon.log"
-	cat "$MNT/folder/bad" >/dev/null 2>&1 && fail 'wrong bytes'
-	grep -q '(/folder/bad), pages 0-' "$TMP/daemon.log" ||
-		fail 'the log does not name it'
+	for _i in 1 2 3; do
+		cat "$MNT/folder/bad" >/dev/null 2>&1 && fail 'wrong bytes'
+	done
+	is "$(grep -c '(/folder/bad), pages 0-' "$TMP/daemon.log")" 1 \
+		"lines of the log that name it: $(cat "$TMP/daemon.log")"
 	volume_umount
 	check_exits 0 --repair --discard "$VOL"
 	volume_mount
@@ -94,5 +96,34 @@ t_repair()
 	volume_check
 }
 run 'a repair keeps it an error, or makes it a hole' t_repair
+
+# The page of meta.db that has all attributes.
+t_meta()
+{
+	skip_unless sqlite3 setfattr
+	volume_mount
+	touch "$MNT/marked"
+	setfattr -n user.mark -v x "$MNT/marked"
+	volume_umount
+	_page=$(sqlite3 "$VOL/meta.db" \
+		"SELECT rootpage FROM sqlite_schema WHERE name='xattr'")
+	volume_mount
+	: >"$TMP/daemon.log"
+	printf Z | dd of="$VOL/meta.db" bs=1 seek=$((_page * 4096 - 100)) \
+		conv=notrunc 2>/dev/null
+	getfattr -n user.mark "$MNT/marked" >"$TMP/said" 2>&1 &&
+		fail 'wrong bytes'
+	says 'Input/output error'
+	grep -q "SQLite: meta.db: page $_page is damaged" "$TMP/daemon.log" ||
+		fail "not in the log: $(cat "$TMP/daemon.log")"
+	volume_umount || :
+	check_exits 4 "$VOL"
+	says 'meta.db'
+	check_exits 0 --repair "$VOL"
+	volume_mount
+	ls "$MNT/marked" "$MNT/good"
+	volume_umount
+}
+run 'a page of meta.db that has gone bad is named' t_meta
 
 finish
