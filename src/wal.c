@@ -34,7 +34,10 @@
  *	   in a log in which no commit is whole, frames have one that meta.db
  *	   has or had;
  *	4. the header is broken, but frames continue one another. It lies in
- *	   one sector and is synced before they are written.
+ *	   one sector and is synced before they are written;
+ *	5. what the last commit frame says of how large meta.db is differs from
+ *	   what the first page says, as it is then: SQLite reads by the one and
+ *	   writes by the other, and never moves such a log.
  *
  * Are there frames for which this is not true, since they are what is left of
  * another course of events with the same salts: of a transaction that was
@@ -51,8 +54,8 @@
  *
  * What is not noticed: damage within the last transaction, of which meta.db has
  * nothing yet. It cannot be told from a power cut, and leaves the commit before
- * it, unless the redo log has records on top of it (src/redo.h). And a log that lost its end, or all of it, while nothing of that was
- * moved to meta.db.
+ * it, unless the redo log has records on top of it (src/redo.h). And a log that
+ *lost its end, or all of it, while nothing of that was moved to meta.db.
  *
  * Going back to N is sound only when meta.db has nothing that is newer, for
  * what is left of the log is read instead of meta.db's pages. If it has (3),
@@ -77,6 +80,8 @@
 #define LOG "meta.db-wal"
 #define FRAME (WAL_FRAME_HEADER + VFS_PAGE_SIZE)
 #define SECTOR 512
+/* The first page has the header of the file. */
+#define HEADER_PGNO 1
 /* Where the one row of super is: its table was made first. */
 #define SUPER_PGNO 2
 #define SUPER_COMMIT_COLUMN 7
@@ -95,6 +100,14 @@ struct seen {
 	bool one_sector; /* its header is within one */
 };
 
+/* A commit in front of the first broken frame. */
+struct end {
+	u64 frames; /* up to it; 0: there is none */
+	u64 no;	    /* the last that is known up to there; 0: none is */
+	u32 pages;  /* of meta.db, by its frame */
+	u32 size;   /* the same by the first page; 0: not known */
+};
+
 struct walk {
 	int fd;
 	u64 nr; /* frames */
@@ -103,14 +116,16 @@ struct walk {
 	u8 salts[8];
 	struct seen last;
 
-	u64 in_db; /* commit of meta.db; 0: it cannot be read */
+	u64 in_db;   /* commit of meta.db; 0: it cannot be read */
+	u32 db_size; /* pages, by its header; 0: it cannot be read */
 
 	/* before the first broken frame */
 	bool broken;
-	u64 good;      /* frames up to the last commit there */
-	u64 good_no;   /* its number; 0: there is none */
-	u64 pending;   /* the number that a later frame has */
-	u64 broken_at; /* which it is */
+	struct end good, before; /* the last commit there, and the one before */
+	bool has_first;		 /* the first page is among them: */
+	u32 size;		 /* as end.size, by the last of these */
+	u64 pending;		 /* the number that a later frame has */
+	u64 broken_at;		 /* which it is */
 
 	/* behind good */
 	bool later;	       /* rule 1 */
@@ -202,25 +217,40 @@ static int read_at(int fd, void *buf, size_t len, u64 pos)
 	return 0;
 }
 
-/* Of what SQLite would find without the log; 0 when that makes no sense: it
- * will say so itself. */
-static u64 commit_in_db(int dirfd)
+/* Source: SQLite's file format, 1.3, The Database Header. Return: pages, 0: the
+ * header says that it does not know. */
+static u32 header_size(const u8 *page)
 {
-	u8 page[VFS_PAGE_SIZE], sum[VFS_RESERVED];
-	int fd = openat(dirfd, "meta.db", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	const u8 *stored = page + VFS_PAGE_SIZE - VFS_RESERVED;
+	return memcmp(page + 24, page + 92, 4) == 0 ? load_be32(page + 28) : 0;
+}
+
+static bool read_page(int fd, u64 pgno, u8 page[VFS_PAGE_SIZE])
+{
 	static const u8 none[VFS_RESERVED];
-	int err;
+	const u8 *stored = page + VFS_PAGE_SIZE - VFS_RESERVED;
+	u8 sum[VFS_RESERVED];
+
+	if (read_at(fd, page, VFS_PAGE_SIZE, (pgno - 1) * VFS_PAGE_SIZE))
+		return false;
+	vfs_page_sum(page, sum);
+	return memcmp(stored, none, sizeof(none)) == 0 ||
+	       memcmp(stored, sum, sizeof(sum)) == 0;
+}
+
+/* What SQLite would find without the log. If that makes no sense, it will say
+ * so itself. */
+static void look_at_db(struct walk *w, int dirfd)
+{
+	u8 page[VFS_PAGE_SIZE];
+	int fd = openat(dirfd, "meta.db", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
-		return 0;
-	err = read_at(fd, page, sizeof(page), (SUPER_PGNO - 1) * VFS_PAGE_SIZE);
+		return;
+	if (read_page(fd, SUPER_PGNO, page))
+		w->in_db = super_commit(page);
+	if (read_page(fd, HEADER_PGNO, page))
+		w->db_size = header_size(page);
 	(void)close(fd);
-	vfs_page_sum(page, sum);
-	if (err || (memcmp(stored, none, sizeof(none)) != 0 &&
-		    memcmp(stored, sum, sizeof(sum)) != 0))
-		return 0;
-	return super_commit(page);
 }
 
 /* ---- frames ---- */
@@ -256,14 +286,17 @@ static void note_number(struct walk *w, u64 no)
 	w->most_no = max(w->most_no, no);
 }
 
-/* In front of the first broken one. */
-static void note_good(struct walk *w, u64 i, bool commit, u64 no)
+/* In front of the first broken one. @pages: not 0 in a commit frame. */
+static void note_good(struct walk *w, u64 i, u32 pages, u64 no)
 {
 	w->pending = no ? no : w->pending;
-	if (!commit)
+	if (!pages)
 		return;
-	w->good = i + 1;
-	w->good_no = w->pending ? w->pending : w->good_no;
+	w->before = w->good;
+	w->good.frames = i + 1;
+	w->good.no = w->pending ? w->pending : w->good.no;
+	w->good.pages = pages;
+	w->good.size = w->has_first ? w->size : w->db_size;
 	w->pending = 0;
 }
 
@@ -309,10 +342,11 @@ static bool verifies(const struct walk *w, const struct frame *f,
 static void look_at_frame(struct walk *w, u64 i, const struct frame *f)
 {
 	u64 pos = WAL_HEADER + i * FRAME;
+	u32 pgno = load_be32(f->header), pages = load_be32(f->header + 4);
 	struct seen now = {
 		.stored = wal_sum_load(f->header + 16),
 		.computed = sum_of(w, w->last.stored, f),
-		.commit = load_be32(f->header + 4) != 0,
+		.commit = pages != 0,
 		.one_sector =
 			pos / SECTOR == (pos + WAL_FRAME_HEADER - 1) / SECTOR,
 	};
@@ -320,8 +354,12 @@ static void look_at_frame(struct walk *w, u64 i, const struct frame *f)
 	u64 no = 0;
 
 	now.verifies = verifies(w, f, &now);
-	if (now.verifies && load_be32(f->header) == SUPER_PGNO)
+	if (now.verifies && pgno == SUPER_PGNO)
 		no = super_commit(f->page);
+	if (now.verifies && pgno == HEADER_PGNO && !w->broken) {
+		w->has_first = true;
+		w->size = header_size(f->page);
+	}
 
 	if (!w->broken && !now.verifies) {
 		w->broken = true;
@@ -330,7 +368,7 @@ static void look_at_frame(struct walk *w, u64 i, const struct frame *f)
 			note_number(w, w->pending);
 	}
 	if (!w->broken)
-		note_good(w, i, now.commit, no);
+		note_good(w, i, pages, no);
 	else if (now.verifies)
 		note_behind(w, i, continues, now.commit, no);
 	w->last = now;
@@ -371,10 +409,19 @@ static int walk_headless(struct walk *w)
 
 /* ---- conclusions ---- */
 
+/* Rule 5. Before the first page is there anew, a log may have commits from when
+ * meta.db was larger or smaller than it is now: of them nothing is known. */
+static bool is_wrong_size(const struct end *e)
+{
+	return e->frames && e->size && e->pages != e->size;
+}
+
 static struct wal_report conclude(const struct walk *w)
 {
-	u64 commit = w->good_no ? w->good_no : w->in_db;
-	u64 least = w->later && w->good_no ? w->good_no + 1 : 0;
+	bool wrong = is_wrong_size(&w->good);
+	const struct end *end = wrong ? &w->before : &w->good;
+	u64 commit = end->no ? end->no : w->in_db;
+	u64 least = w->later && end->no ? end->no + 1 : 0;
 	struct wal_report r = {.header = !w->header_ok, .commit = commit};
 
 	if (!w->header_ok) {
@@ -383,14 +430,14 @@ static struct wal_report conclude(const struct walk *w)
 		r.commit = w->in_db;
 		return r;
 	}
-	r.damaged = w->later || (commit && w->most_no >= commit + 2) ||
+	r.damaged = wrong || w->later || (commit && w->most_no >= commit + 2) ||
 		    w->in_db > commit ||
-		    (!w->good_no && w->least_no && w->least_no <= w->in_db);
+		    (!end->no && w->least_no && w->least_no <= w->in_db);
 	if (w->most_no)
 		least = max(least, w->most_no - 1);
-	r.seen = max(max(w->whole_no, w->in_db), least);
-	r.keep = WAL_HEADER + w->good * FRAME;
-	if (!w->good || w->in_db > commit)
+	r.seen = max(max(w->whole_no, w->in_db), max(least, w->good.no));
+	r.keep = WAL_HEADER + end->frames * FRAME;
+	if (!end->frames || w->in_db > commit)
 		r.keep = 0;
 	r.commit = max(commit, w->in_db);
 	return r;
@@ -407,7 +454,7 @@ static int inspect(struct walk *w, int dirfd, u64 size, struct wal_report *ret)
 	if (err)
 		return err;
 	w->nr = (size - WAL_HEADER) / FRAME;
-	w->in_db = commit_in_db(dirfd);
+	look_at_db(w, dirfd);
 	look_at_header(w, header);
 	err = w->header_ok ? walk_frames(w) : walk_headless(w);
 	if (!err)

@@ -302,7 +302,7 @@ meta_copy.c touch_file
 meta_schema.c check_file
 salvage.c start
 volume_create.c create_files
-wal.c commit_in_db
+wal.c look_at_db
 EOF
 }
 check 'meta.db is opened by SQLite, and before it' check_opens_db

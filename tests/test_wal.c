@@ -20,6 +20,7 @@
 #include "tmpdir.h"
 #include "volume.h"
 #include "wal.h"
+#include "wal_sums.h"
 
 #define INO 2
 #define KEYS 8
@@ -552,6 +553,38 @@ START_TEST(a_damaged_log_is_refused_until_it_is_repaired)
 }
 END_TEST
 
+/* Sums are good, and yet no SQLite has written it: it could never move it. */
+START_TEST(a_commit_that_belies_the_size_of_the_database_is_damage)
+{
+	static void (*const make[])(struct meta *) = {plain_log, moved_log,
+						      short_log};
+	struct meta *m = open_meta();
+	struct wal_report r;
+	u8 *pages;
+	u64 last;
+
+	make[_i](m);
+	kill_it(m);
+	last = found();
+	expect(!inspect().damaged);
+	find_last();
+	pages = wal.bytes + log_end - FRAME + 4;
+	expect(pages[2] | pages[3]);
+	pages[1]++;
+	wal_make_good(wal.bytes, log_end);
+	put_bytes(HEADER, wal.bytes + HEADER, log_end - HEADER);
+	r = inspect();
+	expect(r.damaged && r.seen == last);
+	expect(!can_be_opened(false));
+	expect_eq(check(), 1);
+
+	expect_eq(repair(false), 0);
+	expect(!inspect().damaged);
+	expect_eq(check(), 0);
+	expect(can_be_opened(false));
+}
+END_TEST
+
 /* All that is in the log is in meta.db: nothing is lost. */
 START_TEST(what_has_been_moved_to_the_database_is_kept)
 {
@@ -792,6 +825,9 @@ Suite *test_suite(void)
 	tcase_add_test(tc, a_flipped_bit_is_noticed_or_of_the_last_commit);
 	tcase_add_test(tc, damage_of_many_bytes_is_noticed);
 	tcase_add_test(tc, a_damaged_log_is_refused_until_it_is_repaired);
+	tcase_add_loop_test(
+		tc, a_commit_that_belies_the_size_of_the_database_is_damage, 0,
+		3);
 	tcase_add_test(tc, what_has_been_moved_to_the_database_is_kept);
 	tcase_add_test(tc, a_log_that_ends_before_the_database_is_noticed);
 	tcase_add_test(tc, no_power_cut_is_taken_for_damage);
