@@ -145,15 +145,18 @@ static void note_change(struct inode *inode)
 int inode_truncate(struct inode *inode, u64 size)
 {
 	u64 old_size = i_size_read(&inode->mapping);
-	int err;
+	u64 end = bytes_to_pages(size);
+	int err = 0;
 
-	err = prealloc_clip(inode, bytes_to_pages(size), PGOFF_MAX);
+	/* The last page of the largest file has nothing behind it. */
+	if (end <= PGOFF_MAX)
+		err = prealloc_clip(inode, end, PGOFF_MAX);
 	if (!err)
 		err = cache_truncate(&inode->mapping, size, NULL);
 	if (!err && size == old_size)
 		note_change(inode);
-	if (!err && size < old_size)
-		unseen_dropped(inode, bytes_to_pages(size), PGOFF_MAX);
+	if (!err && size < old_size && end <= PGOFF_MAX)
+		unseen_dropped(inode, end, PGOFF_MAX);
 	return err;
 }
 

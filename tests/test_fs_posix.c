@@ -606,6 +606,45 @@ END_TEST
 
 /* ---- names ---- */
 
+/* The last page of the largest has a byte less than a page. */
+START_TEST(a_file_may_be_as_large_as_an_offset)
+{
+	static const u64 sizes[] = {(u64)INT64_MAX, (u64)INT64_MAX - 1,
+				    (u64)INT64_MAX - PAGE_SIZE,
+				    (u64)INT64_MAX - PAGE_SIZE + 1};
+	struct stat attr = {0}, st;
+	u64 fh, ino, size = sizes[_i];
+	char byte;
+
+	ino = test_create(&t, FS_ROOT_INO, "f", &fh);
+	attr.st_size = (off_t)size;
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(
+			fs_setattr(t.fs, ino, fh, &attr, FS_SET_SIZE, &st), 0);
+		test_write(&t, fh, size - 1, "x", 1);
+		ck_assert_int_eq(test_fsync(&t, fh), 0);
+	}
+	ck_assert_int_eq(
+		fs_fallocate(t.fs, fh,
+			     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			     size - 2 * PAGE_SIZE, PAGE_SIZE),
+		0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+	test_stat(&t, ino, &st);
+	ck_assert_int_eq(st.st_size, (off_t)size);
+	fh = test_open(&t, ino);
+	ck_assert_int_eq(test_read(&t, fh, size - 1, &byte, 1), 1);
+	ck_assert_int_eq(byte, 'x');
+	ck_assert_int_eq(fs_lseek(t.fs, fh, 0, SEEK_DATA),
+			 (off_t)((size - 1) & ~(u64)(PAGE_SIZE - 1)));
+	attr.st_size = 5;
+	ck_assert_int_eq(fs_setattr(t.fs, ino, fh, &attr, FS_SET_SIZE, &st), 0);
+	ck_assert_int_eq(fs_release(t.fs, fh), 0);
+	test_fs_reopen(&t);
+}
+END_TEST
+
 START_TEST(the_name_of_the_control_files_is_refused)
 {
 	struct stat st;
@@ -1635,6 +1674,7 @@ Suite *test_suite(void)
 	tcase_add_test(tc,
 		       without_memory_to_note_it_any_page_may_be_the_kernels);
 	tcase_add_test(tc, fallocate_makes_space_that_reads_as_zeros);
+	tcase_add_loop_test(tc, a_file_may_be_as_large_as_an_offset, 0, 4);
 	tcase_add_test(tc, the_name_of_the_control_files_is_refused);
 	tcase_add_test(tc, an_immutable_file_stays_as_it_is);
 	tcase_add_test(
