@@ -517,6 +517,9 @@ static void add_hit(struct reader *r, struct page *p)
 
 #define HIT_GANG 32
 
+/* The file ends before: no errno, for read_pages() may answer any. */
+#define READ_CUT (-4096)
+
 /* Add the pages that are here, up to the first that is not.
  * Return: how many. */
 static u32 read_hits(struct reader *r)
@@ -631,7 +634,7 @@ static int read_missing(struct reader *r)
 
 	/* Truncated meanwhile, maybe within the first page. */
 	if (max(r->pos, next << PAGE_SHIFT) >= size)
-		return -ENODATA;
+		return READ_CUT;
 	r->end = min(r->end, size);
 	if (r->rd->nr_frames == r->max_pins)
 		return read_bounce(r);
@@ -696,7 +699,7 @@ static ssize_t read_result(struct reader *r, int err)
 		r->rd->fault.nr = r->done;
 		return len;
 	}
-	return err == -ENODATA ? 0 : err;
+	return err == READ_CUT ? 0 : err;
 }
 
 ssize_t cache_read(struct file *f, u64 pos, size_t len, struct cache_read *rd)

@@ -118,6 +118,9 @@ static ssize_t transfer(struct bdev_file *f, enum how how, u64 pos,
 		return -EAGAIN;
 	if (err == -EINVAL && direct)
 		return stop_direct(f) ? err : -EAGAIN;
+	/* Disks have many words for it: ENODATA is a bad sector. */
+	if (how == READ)
+		return err == -ENOMEM ? err : -EIO;
 	/* A full host is what the user calls a full volume. */
 	return err == -EDQUOT || err == -EFBIG ? -ENOSPC : err;
 }

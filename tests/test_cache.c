@@ -1007,6 +1007,10 @@ START_TEST(neighbours_that_cannot_be_read_are_told_of_at_once)
 		cache_read_copy(&mf.f, 4 * PAGE_SIZE, page_buf, PAGE_SIZE),
 		-ENOMEM);
 	ck_assert_int_eq(mf.bad_err, -ENOMEM);
+	mem_fail(&mb, 1u << MEM_READ_PAGES, 1, -ENODATA, false);
+	ck_assert_int_eq(
+		cache_read_copy(&mf.f, 4 * PAGE_SIZE, page_buf, PAGE_SIZE),
+		-ENODATA);
 	ck_assert(mf.bad_pgoff <= 4 && 4 < mf.bad_pgoff + mf.bad_nr);
 }
 END_TEST
