@@ -553,6 +553,8 @@ static int begin(struct daemon *d)
 	if (!err)
 		err = open_fs(d);
 	if (!err)
+		log_sqlite_begin();
+	if (!err)
 		err = open_unmapper(d);
 	if (!err)
 		err = open_session(d);
@@ -569,11 +571,11 @@ static void announce(struct daemon *d)
 	start_tracker(d);
 	start_unmapper(d);
 	watch_mounts(d);
-	log_sqlite_begin();
 	if (d->status_fd >= 0) {
 		log_to_syslog();
 		background_ready(d->status_fd);
 	}
+	log_begin();
 	log_msg(LOG_INFO, "%s: mounted at %s", d->places.volume,
 		d->places.mountpoint);
 }
@@ -633,6 +635,7 @@ int daemon_run(const struct options *opt)
 	end_err = end(&d);
 	if (!err && !end_err)
 		log_msg(LOG_INFO, "%s: unmounted", d.places.volume);
+	log_end();
 	places_done(&d.places);
 	return err || end_err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

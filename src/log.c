@@ -9,32 +9,238 @@
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <xxhash.h>
 
 #include "clock.h"
 
 #define LOG_LINE_MAX 1024
 
-/* How long a line is not told again, and how many are remembered. */
+/* How long a line is not told again, and how many are remembered: a line is in
+ * the set that its sum says. */
 #define AGAIN_NS (60 * NSEC_PER_SEC)
-#define AGAIN_NR 256
+#define SETS 64
+#define WAYS 8
+
+/* Lines that wait to be written, and how long the end waits for them. */
+#define QUEUE_MAX 256
+#define END_WAIT_NS (2 * NSEC_PER_SEC)
 
 static const char *log_ident = "foliofs";
 static int log_level_max = LOG_INFO;
 static bool log_syslog;
 static bool log_sqlite;
 
-/* A line told lately, where its sum says: another one may take its place. */
+/* Unranked, for lines are told under locks of all ranks; nothing is taken
+ * while one of the two is held. */
+static pthread_mutex_t told_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- what is left out; under told_lock ---- */
+
 static struct told {
 	u64 sum;
 	u64 until; /* mono_ns() */
-	u64 nr;	   /* how often it was not told since */
-} told[AGAIN_NR];
+	u64 nr;	   /* how often it was left out since */
+} told[SETS][WAYS];
 
-/* Unranked, for lines are told under locks of all ranks; nothing is taken
- * while it is held. */
-static pthread_mutex_t told_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+	u64 until; /* of this minute */
+	u64 nr;	   /* told in it */
+	u64 left_out;
+} minute;
+
+/* Where @sum is, or else the place of the one that was told first. */
+static struct told *find_told(u64 sum)
+{
+	struct told *set = told[sum % SETS];
+	struct told *oldest = &set[0];
+
+	for (u32 i = 0; i < WAYS; i++) {
+		if (set[i].sum == sum)
+			return &set[i];
+		if (set[i].until < oldest->until)
+			oldest = &set[i];
+	}
+	return oldest;
+}
+
+/* Return: whether to tell it; then *ret_nr is how often it was left out, and
+ * *ret_others how many others were since somebody was told of that. */
+static bool is_due(const char *line, bool counts, u64 *ret_nr, u64 *ret_others)
+{
+	u64 sum = XXH3_64bits(line, strlen(line));
+	u64 now = mono_ns();
+	struct told *t;
+	bool due;
+
+	*ret_nr = *ret_others = 0;
+	(void)pthread_mutex_lock(&told_lock);
+	t = find_told(sum);
+	due = t->sum != sum || now >= t->until;
+	if (now >= minute.until) {
+		minute.until = now + AGAIN_NS;
+		minute.nr = 0;
+	}
+	if (due && counts && minute.nr >= LOG_A_MINUTE) {
+		minute.left_out++;
+		due = false;
+	} else if (due) {
+		*ret_nr = t->sum == sum ? t->nr : 0;
+		*t = (struct told){sum, now + AGAIN_NS, 0};
+		minute.nr += counts;
+		*ret_others = minute.left_out;
+		minute.left_out = 0;
+	} else {
+		t->nr++;
+	}
+	(void)pthread_mutex_unlock(&told_lock);
+	return due;
+}
+
+/* ---- writing ---- */
+
+struct queued {
+	struct queued *next;
+	int level;
+	char line[];
+};
+
+/* Under queue_lock. */
+static struct {
+	pthread_cond_t more, empty;
+	pthread_t thread;
+	bool runs, stop, writing;
+	struct queued *first, **last;
+	u32 nr;
+	u64 left_out;
+} queue = {.more = PTHREAD_COND_INITIALIZER};
+
+static void write_line(int level, const char *line)
+{
+	if (__atomic_load_n(&log_syslog, __ATOMIC_ACQUIRE))
+		syslog(level, "%s", line);
+	else
+		(void)fprintf(stderr, "%s: %s\n", log_ident, line);
+}
+
+static void put_left_out(u64 nr)
+{
+	char line[64];
+
+	if (!nr)
+		return;
+	(void)snprintf(line, sizeof(line), "%llu more lines were left out",
+		       (unsigned long long)nr);
+	write_line(LOG_WARNING, line);
+}
+
+static void write_queued(void)
+{
+	struct queued *q = queue.first;
+	u64 left_out = queue.left_out;
+
+	queue.first = q->next;
+	if (!queue.first)
+		queue.last = &queue.first;
+	queue.nr--;
+	queue.left_out = 0;
+	queue.writing = true;
+	(void)pthread_mutex_unlock(&queue_lock);
+	write_line(q->level, q->line);
+	put_left_out(left_out);
+	free(q);
+	(void)pthread_mutex_lock(&queue_lock);
+	queue.writing = false;
+}
+
+static void *write_all(void *arg)
+{
+	(void)arg;
+	(void)pthread_mutex_lock(&queue_lock);
+	for (;;) {
+		while (queue.first)
+			write_queued();
+		(void)pthread_cond_signal(&queue.empty);
+		if (queue.stop)
+			break;
+		(void)pthread_cond_wait(&queue.more, &queue_lock);
+	}
+	(void)pthread_mutex_unlock(&queue_lock);
+	return NULL;
+}
+
+void log_begin(void)
+{
+	pthread_condattr_t attr;
+
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&queue.empty, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	queue.last = &queue.first;
+	queue.stop = false;
+	queue.runs = !pthread_create(&queue.thread, NULL, write_all, NULL);
+}
+
+/* A thread that is still at it ends with the process. */
+void log_end(void)
+{
+	struct timespec until;
+	bool done;
+	int err = 0;
+
+	if (!queue.runs)
+		return;
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += END_WAIT_NS / NSEC_PER_SEC;
+	(void)pthread_mutex_lock(&queue_lock);
+	queue.stop = true;
+	(void)pthread_cond_signal(&queue.more);
+	while (!err && (queue.first || queue.writing))
+		err = pthread_cond_timedwait(&queue.empty, &queue_lock, &until);
+	done = !queue.first && !queue.writing;
+	if (done)
+		queue.runs = false;
+	(void)pthread_mutex_unlock(&queue_lock);
+	if (done)
+		(void)pthread_join(queue.thread, NULL);
+}
+
+/* Return: false: nobody writes what is queued. */
+static bool enqueue(int level, const char *line)
+{
+	size_t len = strlen(line) + 1;
+	struct queued *q;
+	bool runs;
+
+	(void)pthread_mutex_lock(&queue_lock);
+	runs = queue.runs;
+	q = runs && queue.nr < QUEUE_MAX ? malloc(sizeof(*q) + len) : NULL;
+	if (q) {
+		q->next = NULL;
+		q->level = level;
+		memcpy(q->line, line, len);
+		*queue.last = q;
+		queue.last = &q->next;
+		queue.nr++;
+		(void)pthread_cond_signal(&queue.more);
+	} else if (runs) {
+		queue.left_out++;
+	}
+	(void)pthread_mutex_unlock(&queue_lock);
+	return runs;
+}
+
+static void tell(int level, const char *line)
+{
+	if (!enqueue(level, line))
+		write_line(level, line);
+}
+
+/* ---- messages ---- */
 
 void log_open(const char *ident, bool debug)
 {
@@ -45,49 +251,33 @@ void log_open(const char *ident, bool debug)
 void log_to_syslog(void)
 {
 	openlog(log_ident, LOG_PID, LOG_DAEMON);
-	log_syslog = true;
-}
-
-/* Return: whether to tell it; then *ret_nr is how often it was not told. */
-static bool is_due(const char *line, u64 *ret_nr)
-{
-	u64 sum = XXH3_64bits(line, strlen(line));
-	struct told *t = &told[sum % AGAIN_NR];
-	u64 now = mono_ns();
-	bool due;
-
-	(void)pthread_mutex_lock(&told_lock);
-	due = t->sum != sum || now >= t->until;
-	*ret_nr = t->sum == sum ? t->nr : 0;
-	if (due)
-		*t = (struct told){sum, now + AGAIN_NS, 0};
-	else
-		t->nr++;
-	(void)pthread_mutex_unlock(&told_lock);
-	return due;
+	__atomic_store_n(&log_syslog, true, __ATOMIC_RELEASE);
 }
 
 void log_line(void *arg, int level, const char *line)
 {
-	char more[64] = "";
-	u64 nr;
+	char more[LOG_LINE_MAX + 64];
+	u64 nr, others;
 
 	(void)arg;
 	if (level > log_level_max)
 		return;
-	if (level <= LOG_WARNING) {
-		if (!is_due(line, &nr))
-			return;
-		if (nr)
-			(void)snprintf(more, sizeof(more),
-				       " (and %llu times more before)",
-				       (unsigned long long)nr);
+	if (level > LOG_WARNING) {
+		tell(level, line);
+		return;
 	}
-
-	if (log_syslog)
-		syslog(level, "%s%s", line, more);
-	else
-		(void)fprintf(stderr, "%s: %s%s\n", log_ident, line, more);
+	if (!is_due(line, level > LOG_CRIT, &nr, &others))
+		return;
+	if (others) {
+		(void)snprintf(more, sizeof(more),
+			       "%llu more lines were left out",
+			       (unsigned long long)others);
+		tell(LOG_WARNING, more);
+	}
+	if (nr)
+		(void)snprintf(more, sizeof(more), "%s (left out %llu times)",
+			       line, (unsigned long long)nr);
+	tell(level, nr ? more : line);
 }
 
 static void __printf(2, 0) log_va(int level, const char *fmt, va_list ap)

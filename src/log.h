@@ -2,11 +2,17 @@
 /*
  * Where the daemon says what happens: stderr, one line a message, until
  * log_to_syslog(), which a daemon in the background calls when it is mounted.
- * Levels are syslog(3)'s. Threads: any, but for log_open() and log_to_syslog().
+ * Levels are syslog(3)'s. Threads: any, but for log_open(), log_to_syslog(),
+ * log_begin() and log_end().
  *
- * A warning or an error that was told less than a minute ago is only counted,
- * so that a program that asks for a bad page again and again does not fill the
- * disk; how often that was is added when it is told the next time.
+ * So that a program that asks for bad pages without end does not fill the disk,
+ * a warning or an error that was written in the last minute is left out, and
+ * when it is written again it says how often that was; and all of them together
+ * are LOG_A_MINUTE at most, behind which a line says how many were left out.
+ *
+ * From log_begin() to log_end() a thread writes, so that nobody waits for whom
+ * the lines go to: that may be a program which waits for us. What finds no room
+ * in its queue is left out and counted.
  */
 #ifndef FOLIO_LOG_H
 #define FOLIO_LOG_H
@@ -15,9 +21,16 @@
 
 #include "base.h"
 
+#define LOG_A_MINUTE 100
+
 /* @debug: LOG_DEBUG messages are shown too. */
 void log_open(const char *ident, bool debug);
 void log_to_syslog(void);
+
+/* Context: forks no more. Without memory or a thread lines are written as
+ * before. log_end() waits a second or two for the rest to be written. */
+void log_begin(void);
+void log_end(void);
 
 void log_msg(int level, const char *fmt, ...) __printf(2, 3);
 

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,7 +75,7 @@ START_TEST(an_error_is_told_once_a_minute_and_counted)
 	ahead += 2;
 	log_msg(LOG_ERR, "page 1 is bad");
 	log_msg(LOG_ERR, "page 2 is bad");
-	expect_said("test: page 1 is bad (and 1001 times more before)\n"
+	expect_said("test: page 1 is bad (left out 1001 times)\n"
 		    "test: page 2 is bad\n");
 	ahead += 61;
 	log_msg(LOG_ERR, "page 1 is bad");
@@ -91,20 +92,88 @@ START_TEST(what_is_no_error_is_told_each_time)
 }
 END_TEST
 
-/* More lines than are remembered: each is told, whatever it replaces. */
-START_TEST(no_line_is_taken_for_another)
+static int lines_said(void)
 {
-	char buf[65536];
-	ssize_t len;
+	static char buf[1 << 20];
+	ssize_t len = pread(fd, buf, sizeof(buf), 0);
 	int nr = 0;
 
-	for (int i = 0; i < 2000; i++)
-		log_msg(LOG_ERR, "%d", i);
-	len = pread(fd, buf, sizeof(buf), 0);
-	ck_assert_int_gt(len, 0);
+	ck_assert_int_ge(len, 0);
 	for (ssize_t i = 0; i < len; i++)
 		nr += buf[i] == '\n';
-	ck_assert_int_eq(nr, 2000);
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	return nr;
+}
+
+static void flood(int lines, int rounds)
+{
+	for (int r = 0; r < rounds; r++)
+		for (int i = 0; i < lines; i++)
+			log_msg(LOG_ERR, "inode 7 (/a), pages %d-%d are bad",
+				i * 256, i * 256 + 255);
+}
+
+START_TEST(so_many_lines_are_told_in_a_minute_and_no_more)
+{
+	flood(90, 50);
+	ck_assert_int_eq(lines_said(), 90);
+	flood(3000, 3);
+	ck_assert_int_eq(lines_said(), LOG_A_MINUTE - 90);
+	/* all that is going on is not hidden by that */
+	log_msg(LOG_CRIT, "read-only");
+	ck_assert_int_eq(lines_said(), 2);
+	ahead += 61;
+	flood(3000, 1);
+	ck_assert_int_eq(lines_said(), LOG_A_MINUTE);
+	ahead += 61;
+	log_msg(LOG_WARNING, "one");
+	expect_said("test: 2900 more lines were left out\ntest: one\n");
+}
+END_TEST
+
+START_TEST(a_thread_tells_all_in_order)
+{
+	char want[8192] = "";
+	size_t len = 0;
+
+	log_begin();
+	for (int i = 0; i < 90; i++) {
+		log_msg(i % 2 ? LOG_INFO : LOG_ERR, "line %d", i);
+		len += (size_t)snprintf(want + len, sizeof(want) - len,
+					"test: line %d\n", i);
+	}
+	log_end();
+	expect_said(want);
+	log_msg(LOG_INFO, "after it");
+	expect_said("test: after it\n");
+}
+END_TEST
+
+/* As when who reads the lines waits for us. */
+START_TEST(nobody_waits_for_who_reads_the_lines)
+{
+	int pipe_fds[2];
+	time_t begin;
+
+	ck_assert_int_eq(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+	while (write(pipe_fds[1], "full", 4) == 4)
+		;
+	ck_assert_int_eq(fcntl(pipe_fds[1], F_SETFL, 0), 0);
+	ck_assert_int_ge(dup2(pipe_fds[1], STDERR_FILENO), 0);
+	log_begin();
+	for (int i = 0; i < 20000; i++)
+		log_msg(LOG_INFO, "a line of some length, number %d", i);
+	begin = time(NULL);
+	log_end();
+	ck_assert_int_ge(time(NULL) - begin, 1);
+	ck_assert_int_le(time(NULL) - begin, 10);
+	/* so that the thread comes to its end */
+	(void)signal(SIGPIPE, SIG_IGN);
+	ck_assert_int_ge(dup2(fd, STDERR_FILENO), 0);
+	(void)close(pipe_fds[1]);
+	(void)close(pipe_fds[0]);
+	log_end();
+	ck_assert_int_gt(lines_said(), 1);
 }
 END_TEST
 
@@ -135,7 +204,9 @@ Suite *test_suite(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, an_error_is_told_once_a_minute_and_counted);
 	tcase_add_test(tc, what_is_no_error_is_told_each_time);
-	tcase_add_test(tc, no_line_is_taken_for_another);
+	tcase_add_test(tc, so_many_lines_are_told_in_a_minute_and_no_more);
+	tcase_add_test(tc, a_thread_tells_all_in_order);
+	tcase_add_test(tc, nobody_waits_for_who_reads_the_lines);
 	tcase_add_test(tc, sqlite_tells_of_damage_and_not_of_the_rest);
 	return s;
 }
