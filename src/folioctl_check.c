@@ -17,7 +17,7 @@ struct check {
 	bool json;
 	bool repair, discard, preen;
 	struct progress progress;
-	struct strbuf out;
+	struct strbuf out, notes; /* items of JSON lists */
 };
 
 struct result {
@@ -36,34 +36,37 @@ static void show_progress(void *arg, u64 done, u64 total)
 
 /* ---- faults ---- */
 
-static void report(void *arg, const char *line)
+/* A line for people, or an item of a list. It may hold names of files. */
+static void add_line(struct check *c, struct strbuf *list, const char *kind,
+		     const char *line)
 {
-	struct strbuf escaped = STRBUF_INIT; /* it may hold names of files */
-	struct check *c = arg;
+	struct strbuf escaped = STRBUF_INIT;
+	const char *text;
 
 	strbuf_add_path(&escaped, line);
+	text = escaped.buf ? escaped.buf : "";
 	if (c->json) {
-		json_add_item(&c->out, escaped.buf ? escaped.buf : "");
+		json_add_item(list, text);
 	} else {
 		progress_clear(&c->progress);
-		(void)printf("%s: %s\n", c->path,
-			     escaped.buf ? escaped.buf : "");
+		(void)printf("%s: %s%s\n", c->path, kind, text);
 	}
 	strbuf_release(&escaped);
+}
+
+static void report(void *arg, const char *line)
+{
+	struct check *c = arg;
+
+	add_line(c, &c->out, "", line);
 }
 
 /* What is known already and no fault. */
 static void note(void *arg, const char *line)
 {
-	struct strbuf escaped = STRBUF_INIT;
 	struct check *c = arg;
 
-	if (c->json)
-		return;
-	strbuf_add_path(&escaped, line);
-	progress_clear(&c->progress);
-	(void)printf("%s: note: %s\n", c->path, escaped.buf ? escaped.buf : "");
-	strbuf_release(&escaped);
+	add_line(c, &c->notes, "note: ", line);
 }
 
 static int print_json(struct check *c, const struct result *r)
@@ -74,10 +77,12 @@ static int print_json(struct check *c, const struct result *r)
 	json_add_string(&sb, "volume", c->path);
 	strbuf_printf(&sb,
 		      ", \"faults\": %ld, \"left\": %ld, \"reports\": "
-		      "[%s]}\n",
-		      r->faults, r->left, c->out.buf ? c->out.buf : "");
-	sb.failed |= c->out.failed;
+		      "[%s], \"notes\": [%s]}\n",
+		      r->faults, r->left, c->out.buf ? c->out.buf : "",
+		      c->notes.buf ? c->notes.buf : "");
+	sb.failed |= c->out.failed || c->notes.failed;
 	strbuf_release(&c->out);
+	strbuf_release(&c->notes);
 	return print_out(&sb);
 }
 
@@ -138,6 +143,7 @@ static int check(struct check *c, bool data, struct result *ret)
 	progress_clear(&c->progress);
 	if (status < 0) {
 		strbuf_release(&c->out);
+		strbuf_release(&c->notes);
 		(void)flush_out();
 		return complain("%s: %s", c->path, err);
 	}

@@ -19,7 +19,8 @@ struct scrub_watch {
 	const char *mount;
 	int dirfd;
 	struct progress progress;
-	u64 errors; /* before it began, then of this one */
+	u64 errors;    /* before it began, then of this one */
+	bool complete; /* it came to its end */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -60,6 +61,7 @@ static int poll_figures(struct scrub_watch *w, u64 *ret_errors)
 		progress_show(&w->progress, w->mount,
 			      figure(&text, "scrub_done_blocks"),
 			      figure(&text, "scrub_total_blocks"));
+		w->complete = figure(&text, "scrub_complete") != 0;
 		err = figure(&text, "scrub_running") != 0;
 	}
 	strbuf_release(&text);
@@ -80,7 +82,7 @@ static int watch(struct scrub_watch *w)
 		(void)mount_write(w->dirfd, "vm/scrub", "0\n");
 		return -EINTR;
 	}
-	return more;
+	return more < 0 || w->complete ? more : -ECANCELED;
 }
 
 /* A line of the control file. Return: is it a range? */
@@ -93,17 +95,20 @@ static bool add_range(struct scrub_watch *w, struct strbuf *out, bool json,
 	if (sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %n", &ino, &pgoff,
 		   &nr, &path) < 3)
 		return false;
-	if (json)
+	if (json) {
 		strbuf_printf(out,
 			      "%s{\"ino\": %" PRIu64 ", \"pgoff\": %" PRIu64
-			      ", \"pages\": %" PRIu64 "}",
+			      ", \"pages\": %" PRIu64 ", \"path\": \"",
 			      first ? "" : ", ", ino, pgoff, nr);
-	else
+		strbuf_add_json(out, path ? line + path : "");
+		strbuf_addstr(out, "\"}");
+	} else {
 		strbuf_printf(out,
 			      "%s: inode %" PRIu64 " (%s), pages %" PRIu64
 			      "-%" PRIu64 ": not what was written\n",
 			      w->mount, ino, path ? line + path : "", pgoff,
 			      pgoff + nr - 1);
+	}
 	return true;
 }
 
@@ -189,8 +194,14 @@ int scrub_mount(const char *mount, const char *rate, bool json)
 	status = begin(&w, rate);
 	if (status == EXIT_OK) {
 		err = watch(&w);
-		status = err ? complain("%s: %s", mount, strerror(-err))
-			     : print_bad(&w, json);
+		if (err == -ECANCELED)
+			status = complain("%s: it ended before all was read: "
+					  "it was stopped, or the log of the "
+					  "daemon says why",
+					  mount);
+		else
+			status = err ? complain("%s: %s", mount, strerror(-err))
+				     : print_bad(&w, json);
 	}
 	(void)close(w.dirfd);
 	return status == EXIT_OK && w.errors ? EXIT_FAULTS : status;

@@ -319,7 +319,8 @@ u32 fs_get_commit_secs(struct fs *fs);
 	X(readonly, "1 when read-only, by option or after a failure")        \
 	X(scrub_running, "1 while a scrub is under way")                     \
 	X(scrub_done_blocks, "blocks of the last scrub that it has read")    \
-	X(scrub_total_blocks, "blocks in use when it began")
+	X(scrub_total_blocks, "blocks in use when it began")                 \
+	X(scrub_complete, "1 if the last scrub came to its end")
 
 struct fs_stat {
 #define X(name, ...) u64 name;

@@ -231,15 +231,14 @@ static void *scrub_main(void *arg)
 		p->begin_ns = mono_ns();
 		err = run(p);
 	}
-	if (err && !shall_stop(s)) {
-		add(&s->errors, 1);
+	if (err && !shall_stop(s))
 		fs_log(s->fs, LOG_ERR, "scrub: %s", strerror(-err));
-	}
 	if (p)
 		free(p->buf);
 	free(p);
 	mutex_lock(&s->lock);
 	s->running = false;
+	s->complete = !err;
 	mutex_unlock(&s->lock);
 	return NULL;
 }
@@ -310,7 +309,7 @@ static int start(struct scrub *s)
 	if (!s->bad)
 		s->bad = calloc(SCRUB_BAD_MAX, sizeof(*s->bad));
 	s->nr_bad = 0;
-	s->stop = false;
+	s->stop = s->complete = false;
 	__atomic_store_n(&s->done, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->total, st.used, __ATOMIC_RELAXED);
 	err = begin(s);
@@ -376,5 +375,6 @@ void scrub_stat(struct scrub *s, struct fs_stat *ret)
 	ret->scrub_total_blocks = load(&s->total);
 	mutex_lock(&s->lock);
 	ret->scrub_running = s->running;
+	ret->scrub_complete = s->complete;
 	mutex_unlock(&s->lock);
 }

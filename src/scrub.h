@@ -39,6 +39,7 @@ struct scrub {
 	pthread_t thread;
 	bool started; /* a thread is to be joined */
 	bool running, stop;
+	bool complete; /* the last one was not stopped, and did not fail */
 	u64 rate;
 	struct fs_scrub_bad *bad;
 	size_t nr_bad;

@@ -54,8 +54,11 @@ t_bad()
 	check_exits 4 "$MNT"
 	says '(/folder/bad), pages'
 	says '1 bad block'
+	is "$(vmstat scrub_complete)" 1 'complete'
+	check_exits 4 --json "$MNT"
+	says '"pages": 1, "path": "/folder/bad"}'
 	grep -q '/folder/bad$' "$MNT/.foliofs/scrub" || fail 'not in scrub'
-	is "$(vmstat scrub_errors)" 1 'errors'
+	is "$(vmstat scrub_errors)" 2 'errors'
 }
 run 'a block that has gone bad is found and named' t_bad
 
@@ -69,6 +72,17 @@ t_interrupt()
 	kill -TERM "$_pid"
 	wait "$_pid" && fail 'it was not interrupted'
 	until_true 60 scrub_runs 0
+	is "$(vmstat scrub_complete)" 0 'complete'
+
+	# nor is a volume clean because somebody else has stopped it
+	"$FOLIOCTL" check "$MNT" >"$TMP/said" 2>&1 &
+	_pid=$!
+	until_true 60 scrub_runs 1
+	echo 0 >"$MNT/.foliofs/vm/scrub"
+	_got=0
+	wait "$_pid" || _got=$?
+	is "$_got" 1 "exit status: $(cat "$TMP/said")"
+	says 'it ended before all was read'
 }
 run 'it can be interrupted' t_interrupt
 
@@ -80,6 +94,8 @@ t_repair()
 	check_exits 0 --repair "$VOL"
 	check_exits 0 "$VOL"
 	says 'note: .*(/folder/bad), page .*lost'
+	check_exits 0 --json "$VOL"
+	says '"reports": \[\], "notes": \[".*(/folder/bad), page .*lost'
 	volume_mount
 	cmp "$TMP/good" "$MNT/good"
 	: >"$TMP/daemon.log"
