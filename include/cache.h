@@ -92,8 +92,8 @@ struct address_space_operations {
 
 	/*
 	 * Pages [pgoff, pgoff + nr) could not be read, from the volume or from
-	 * a slot, and were wanted; whoever wanted them gets @err (-EIO: they
-	 * are not what was written). May be NULL. Context: as read_pages().
+	 * a slot; whoever asked for one of them gets @err (readahead asks for
+	 * nobody). May be NULL. Context: as read_pages().
 	 */
 	void (*read_failed)(struct address_space *as, u64 pgoff, u32 nr,
 			    int err);

@@ -52,8 +52,9 @@ void fs_log_bad_pages(struct fs *fs, const char *by, u64 ino, u64 pgoff, u64 nr)
 
 	if (!fs_path(fs, ino, path, sizeof(path)))
 		strbuf_add_path(&name, path);
-	fs_log(fs, LOG_ERR, "%sinode %llu (%.*s), pages %llu-%llu are bad", by,
-	       (unsigned long long)ino, LOG_PATH_MAX, name.len ? name.buf : "",
+	fs_log(fs, LOG_ERR, "%sinode %llu (%.*s%s), pages %llu-%llu are bad",
+	       by, (unsigned long long)ino, LOG_PATH_MAX,
+	       name.len ? name.buf : "", name.len > LOG_PATH_MAX ? "..." : "",
 	       (unsigned long long)pgoff, (unsigned long long)(pgoff + nr - 1));
 	strbuf_release(&name);
 }

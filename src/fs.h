@@ -79,7 +79,7 @@ struct volume *fs_volume(struct fs *fs);
 struct swap_file *fs_swap_file(struct fs *fs); /* or NULL */
 void fs_log(struct fs *fs, int level, const char *fmt, ...) __printf(3, 4);
 
-/* Pages [pgoff, pgoff + nr) of @ino are not what was written. @by: who found
+/* Pages [pgoff, pgoff + nr) of @ino cannot be read. @by: who found
  * it, "" or "name: ". Context: may hold pages. */
 void fs_log_bad_pages(struct fs *fs, const char *by, u64 ino, u64 pgoff,
 		      u64 nr);

@@ -29,10 +29,12 @@
 #define META_READERS 8	   /* connections of the pool */
 
 /*
- * Inode numbers and cookies of names end here: no volume comes this far, so
- * what is behind is damage. Twice as far none is read any more: between the two
- * is where new ones would go on a volume that has the largest that may be.
+ * Inode numbers and cookies of names are given out from 1 on, and no volume
+ * comes to META_ID_GIVEN: a check takes what is there for damage, and where to
+ * go on is looked for below it. What is read are those below META_ID_END, so
+ * that there is room for what is given out behind the largest that may be.
  */
+#define META_ID_GIVEN ((u64)1 << 60)
 #define META_ID_END ((u64)1 << 61)
 
 struct meta;	    /* an open meta.db, the writer connection within */
@@ -210,7 +212,7 @@ int meta_orphan_walk(struct meta *m, int (*fn)(void *arg, u64 ino), void *arg);
 /* @ret_ino: an inode that is marked as an orphan, 0: there is none. */
 int meta_orphan_any(struct meta *m, u64 *ret_ino);
 /* The largest cookie and the largest inode number that rows have, below
- * META_ID_END; 0: none. Rows that belong to an inode have its number, too. */
+ * META_ID_GIVEN; 0: none. Rows that belong to an inode have its number, too. */
 int meta_max_dentry_id(struct meta *m, u64 *ret_id);
 int meta_max_ino(struct meta *m, u64 *ret_ino);
 

@@ -94,29 +94,30 @@ static const char has_object[] =
 	"AND sql=?3) OR (?2='redo' AND NOT EXISTS(SELECT 1 FROM sqlite_schema "
 	"WHERE name=?2))";
 
-/* @fn: told of each of @model's objects that @c has not, or otherwise. */
+/* @fn: told of each table and index of @model that @c has not, or otherwise.
+ * (The view is for people, who may have another.) */
 static int compare_schema(struct meta_conn *c, sqlite3 *model,
-			  void (*fn)(void *arg, const char *type,
-				     const char *name),
-			  void *arg)
+			  void (*fn)(void *arg, const char *name), void *arg)
 {
 	sqlite3_stmt *want = NULL, *has = NULL;
 	int err = meta_errno(sqlite3_prepare_v2(
 		model,
-		"SELECT type,name,sql FROM sqlite_schema WHERE sql IS NOT NULL",
+		"SELECT type,name,sql FROM sqlite_schema WHERE "
+		"type IN ('table','index') AND sql IS NOT NULL",
 		-1, &want, NULL));
 
 	if (!err)
 		err = meta_errno(
 			sqlite3_prepare_v2(c->db, has_object, -1, &has, NULL));
 	while (!err && (err = stmt_step(want)) > 0) {
+		const char *name = (const char *)sqlite3_column_text(want, 1);
+
 		for (int i = 0; i < 3; i++)
 			(void)sqlite3_bind_value(has, i + 1,
 						 sqlite3_column_value(want, i));
-		err = stmt_step(has);
+		err = name ? stmt_step(has) : -ENOMEM;
 		if (err > 0 && !column_u64(has, 0))
-			fn(arg, (const char *)sqlite3_column_text(want, 0),
-			   (const char *)sqlite3_column_text(want, 1));
+			fn(arg, name);
 		err = min(err, 0);
 		stmt_end(has);
 	}
@@ -131,9 +132,7 @@ static int compare_schema(struct meta_conn *c, sqlite3 *model,
  * anything about it; and CHECK constraints it reads only when it may write.
  */
 static int check_schema(struct meta_conn *c,
-			void (*fn)(void *arg, const char *type,
-				   const char *name),
-			void *arg)
+			void (*fn)(void *arg, const char *name), void *arg)
 {
 	sqlite3 *model;
 	int err = meta_errno(sqlite3_open_v2(":memory:", &model,
@@ -151,20 +150,21 @@ static int check_schema(struct meta_conn *c,
 	return err;
 }
 
-static void report_schema(void *arg, const char *type, const char *name)
+static void report_schema(void *arg, const char *name)
 {
 	char line[128];
 
-	(void)type;
 	(void)snprintf(line, sizeof(line),
 		       "meta.db: the schema of %s is damaged", name);
 	report(arg, line);
 }
 
-static void keep_name(void *arg, const char *type, const char *name)
+static void keep_first(void *arg, const char *name)
 {
-	if (type && strcmp(type, "view") != 0)
-		(void)snprintf(arg, META_OBJECT_MAX, "%s", name ? name : "");
+	char *first = arg;
+
+	if (!*first)
+		(void)snprintf(first, META_OBJECT_MAX, "%s", name);
 }
 
 int meta_check_schema(struct meta *m, char name[META_OBJECT_MAX])
@@ -172,10 +172,10 @@ int meta_check_schema(struct meta *m, char name[META_OBJECT_MAX])
 	int err;
 
 	name[0] = '\0';
-	err = check_schema(&m->writer, keep_name, name);
-	if (!err && *name)
-		err = -EUCLEAN;
-	return err;
+	err = check_schema(&m->writer, keep_first, name);
+	if (err)
+		name[0] = '\0';
+	return !err && *name ? -EUCLEAN : err;
 }
 
 /* ---- looking ---- */

@@ -18,14 +18,15 @@
 	"generation"
 #define EXTENT_COLUMNS "pgoff,npages,block,flags,sum,data"
 
-#define META_ID_END_SQL "2305843009213693952"
-_Static_assert(META_ID_END == 2305843009213693952, "META_ID_END_SQL");
+#define META_ID_GIVEN_SQL "1152921504606846976"
+_Static_assert(META_ID_GIVEN == 1152921504606846976, "META_ID_GIVEN_SQL");
 
-/* The largest inode number of any row, 0: there is none. */
+/* The largest inode number of any row that can have been given out, 0: there is
+ * none. */
 /* clang-format off */
 #define META_MAX_OF(column, table) \
 	"SELECT max(" column ") AS a FROM " table \
-	" WHERE " column "<" META_ID_END_SQL
+	" WHERE " column "<" META_ID_GIVEN_SQL
 #define META_MAX_INO_SQL                               \
 	"coalesce((SELECT max(a) FROM ("               \
 	META_MAX_OF("ino", "inode") " UNION ALL "      \
@@ -74,7 +75,7 @@ _Static_assert(META_ID_END == 2305843009213693952, "META_ID_END_SQL");
 	X(DENTRY_OF, "SELECT id,ino,type,name,parent FROM dentry "             \
 		     "WHERE ino=?1 ORDER BY id LIMIT 1 OFFSET ?2")             \
 	X(DENTRY_MAX, "SELECT coalesce(max(id),0) FROM dentry "                \
-		      "WHERE id<" META_ID_END_SQL)                             \
+		      "WHERE id<" META_ID_GIVEN_SQL)                           \
 	X(INO_MAX, "SELECT " META_MAX_INO_SQL)                                 \
 	X(DENTRY_PUT, "INSERT OR REPLACE INTO dentry(id,parent,name,ino,type)" \
 		      " VALUES(?1,?2,?3,?4,?5)")                               \

@@ -56,7 +56,7 @@ int meta_inode_get(struct meta_reader *r, u64 ino, struct inode_row *ret)
 
 static bool is_id(u64 id)
 {
-	return id && id < 2 * META_ID_END;
+	return id && id < META_ID_END;
 }
 
 static bool is_name(const char *name, size_t len)

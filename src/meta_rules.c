@@ -13,7 +13,7 @@
 
 /* What numbers can be at most, or have to stay below: inodes and cookies, pages
  * of a file, bytes. */
-#define ID_END META_ID_END_SQL
+#define ID_END META_ID_GIVEN_SQL
 #define PAGES_END "2251799813685248"
 #define SIZE_MAX_TEXT "9223372036854771712"
 #define U32_MAX_TEXT "4294967295"

@@ -465,8 +465,8 @@ bool meta_super_is_sane(const struct meta_super *s)
 {
 	return s->version >= 1 && s->version <= META_VERSION &&
 	       s->block_size == PAGE_SIZE && s->nr_blocks <= PGOFF_MAX &&
-	       s->next_ino > META_ROOT_INO && s->next_ino <= META_ID_END &&
-	       s->commit_no < META_ID_END && s->mount_epoch < META_ID_END;
+	       s->next_ino > META_ROOT_INO && s->next_ino <= META_ID_GIVEN &&
+	       s->commit_no < META_ID_GIVEN && s->mount_epoch < META_ID_GIVEN;
 }
 
 static int check_super(const struct meta_super *s, bool readonly, char *err,

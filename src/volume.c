@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -527,6 +528,22 @@ static int refuse_schema(struct volume *v, char *err, size_t errlen)
 	return complain(err, errlen, code, "meta.db: %s", strerror(-code));
 }
 
+/* Add to what is told of a mount that succeeds. */
+static void __printf(3, 4)
+	add_note(char *err, size_t errlen, const char *fmt, ...)
+{
+	size_t len = strnlen(err, errlen);
+	va_list ap;
+
+	if (len && len + 2 < errlen)
+		len += (size_t)snprintf(err + len, errlen - len, "; ");
+	if (len >= errlen)
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(err + len, errlen - len, fmt, ap);
+	va_end(ap);
+}
+
 /* A number that is in use is never given out, whatever super says. */
 static int raise_next_ino(struct volume *v, char *err, size_t errlen)
 {
@@ -535,10 +552,10 @@ static int raise_next_ino(struct volume *v, char *err, size_t errlen)
 
 	if (code || ino < v->next_ino)
 		return code;
-	(void)complain(err, errlen, 0,
-		       "inode %llu is in use, but super said that this number "
-		       "had not been given out; corrected",
-		       (unsigned long long)ino);
+	add_note(err, errlen,
+		 "inode %llu is in use, but super said that this number had "
+		 "not been given out; corrected",
+		 (unsigned long long)ino);
 	v->next_ino = ino + 1;
 	return 0;
 }
@@ -550,10 +567,10 @@ static int tell_of_orphans(struct volume *v, char *err, size_t errlen)
 	int code = meta_orphan_any(v->meta, &ino);
 
 	if (!code && ino)
-		(void)complain(
-			err, errlen, 0,
-			"inode %llu is marked as deleted but is in use, "
-			"and is kept; folioctl check --repair mends that",
+		add_note(
+			err, errlen,
+			"inode %llu is marked as deleted but cannot be, and is "
+			"kept; folioctl check --repair mends that",
 			(unsigned long long)ino);
 	return code;
 }

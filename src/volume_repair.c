@@ -270,13 +270,13 @@ static void mend_super(struct meta_super *s)
 {
 	s->version = META_VERSION;
 	s->block_size = PAGE_SIZE;
-	if (s->next_ino <= META_ROOT_INO || s->next_ino > META_ID_END)
+	if (s->next_ino <= META_ROOT_INO || s->next_ino > META_ID_GIVEN)
 		s->next_ino = META_ROOT_INO + 1;
 	if (s->nr_blocks > PGOFF_MAX)
 		s->nr_blocks = 0;
-	if (s->commit_no >= META_ID_END)
+	if (s->commit_no >= META_ID_GIVEN)
 		s->commit_no = 1;
-	if (s->mount_epoch >= META_ID_END)
+	if (s->mount_epoch >= META_ID_GIVEN)
 		s->mount_epoch = 1;
 }
 

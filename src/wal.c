@@ -55,7 +55,7 @@
  * What is not noticed: damage within the last transaction, of which meta.db has
  * nothing yet. It cannot be told from a power cut, and leaves the commit before
  * it, unless the redo log has records on top of it (src/redo.h). And a log that
- *lost its end, or all of it, while nothing of that was moved to meta.db.
+ * lost its end, or all of it, while nothing of that was moved to meta.db.
  *
  * Going back to N is sound only when meta.db has nothing that is newer, for
  * what is left of the log is read instead of meta.db's pages. If it has (3),
@@ -409,8 +409,8 @@ static int walk_headless(struct walk *w)
 
 /* ---- conclusions ---- */
 
-/* Rule 5. Before the first page is there anew, a log may have commits from when
- * meta.db was larger or smaller than it is now: of them nothing is known. */
+/* Rule 5, of the last commit alone: before the first page is there anew, a log
+ * may have commits from when meta.db was larger or smaller than it is now. */
 static bool is_wrong_size(const struct end *e)
 {
 	return e->frames && e->size && e->pages != e->size;
