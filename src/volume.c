@@ -106,7 +106,7 @@ int volume_lock_note(struct volume *v, const char *mountpoint)
 	ssize_t done;
 	int len;
 
-	if (v->readonly)
+	if (!v->lock_writable)
 		return 0;
 	len = mountpoint ? asprintf(&text, "pid %d\nmountpoint %s\n",
 				    (int)getpid(), mountpoint)
@@ -137,23 +137,37 @@ static int check_db(const struct volume *v, char *err, size_t errlen)
 			"it is not a volume (it has no meta.db)");
 }
 
+/* Who only reads says so there, too, where he can. */
+static int open_lock(struct volume *v)
+{
+	static const int flags = O_CLOEXEC | O_NOFOLLOW;
+	int fd = openat(v->dirfd, "lock",
+			O_RDWR | flags | (v->readonly ? 0 : O_CREAT), 0600);
+
+	v->lock_writable = fd >= 0;
+	if (fd < 0 && v->readonly &&
+	    (errno == EROFS || errno == EACCES || errno == EPERM))
+		fd = openat(v->dirfd, "lock", O_RDONLY | flags);
+	return fd < 0 ? -errno : fd;
+}
+
 static int take_lock(struct volume *v, const struct volume_options *opt,
 		     char *err, size_t errlen)
 {
-	int flags = v->readonly ? O_RDONLY : O_RDWR | O_CREAT;
-	int code;
+	int code = open_lock(v);
 
-	v->lockfd =
-		openat(v->dirfd, "lock", flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (v->lockfd < 0)
-		return complain(err, errlen, -errno, "lock: %s",
-				strerror(errno));
+	if (code < 0)
+		return complain(err, errlen, code, "lock: %s", strerror(-code));
+	v->lockfd = code;
 	code = lock_patiently(v->lockfd, opt->patience_ms);
 	if (code == -EWOULDBLOCK)
 		return complain_busy(v->lockfd, err, errlen);
 	if (code)
-		(void)complain(err, errlen, code, "lock: %s", strerror(-code));
-	return code;
+		return complain(err, errlen, code, "lock: %s", strerror(-code));
+	/* The host may be full, and that is no reason to stay out. */
+	(void)volume_lock_note(v, NULL);
+	v->locked = true;
+	return 0;
 }
 
 /* ---- opening ---- */
@@ -204,6 +218,8 @@ void volume_free(struct volume *v)
 	redo_free(v->redo);
 	if (v->data)
 		v->data->ops->close(v->data);
+	if (v->locked && v->lock_writable)
+		(void)!ftruncate(v->lockfd, 0);
 	if (v->lockfd >= 0)
 		(void)close(v->lockfd);
 	if (v->dirfd >= 0)
@@ -621,7 +637,6 @@ int volume_open(const char *path, const struct volume_options *opt,
 		return code;
 	code = mount_volume(v, opt, err, errlen);
 	if (!code) {
-		(void)volume_lock_note(v, NULL);
 		*ret_volume = v;
 		return 0;
 	}
@@ -676,8 +691,6 @@ int volume_close(struct volume *v)
 	if (!v)
 		return 0;
 	err = close_meta(v);
-	if (!v->readonly)
-		(void)!ftruncate(v->lockfd, 0);
 	volume_free(v);
 	return err;
 }

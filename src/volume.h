@@ -41,6 +41,7 @@ struct volume {
 	char *path;
 	int dirfd;
 	int lockfd;
+	bool locked, lock_writable; /* who has it is written there */
 	bool readonly;
 	struct meta *meta;
 	struct bdev *data;

@@ -227,7 +227,6 @@ static int open_destination(struct backup *b)
 	code = has(b, "meta.db") ? open_complete(b) : open_folder(b);
 	if (code)
 		return code;
-	(void)volume_lock_note(b->to, NULL);
 	if (mkdir(b->tmp, 0700) < 0 && errno != EEXIST)
 		return fail_at(b, -errno, VOLUME_BACKUP_TMP);
 	return 0;
@@ -240,8 +239,6 @@ static void close_destination(struct backup *b)
 	(void)meta_close(b->meta);
 	if (b->old)
 		(void)meta_close(b->old->meta);
-	if (b->to)
-		(void)!ftruncate(b->to->lockfd, 0);
 	volume_free(b->to);
 	blocks_free_all(b->taken);
 	blocks_free_all(b->used);

@@ -632,7 +632,6 @@ static int close_all(struct repair *r, int err, bool kept)
 		err = install_new(r);
 	if (r->v->dirfd >= 0)
 		remove_new(r->v->dirfd);
-	(void)!ftruncate(r->v->lockfd, 0);
 	volume_free(r->v);
 	return err;
 }
@@ -649,7 +648,6 @@ int volume_repair(const char *path, const struct volume_check_options *opt,
 	code = volume_open_locked(path, &open_opt, &r.v, err, errlen);
 	if (code)
 		return code;
-	(void)volume_lock_note(r.v, NULL);
 	code = volume_finish_repair(r.v, err, errlen);
 	if (!code)
 		code = run(&r, &kept);
