@@ -170,7 +170,8 @@ static int open_fs(struct daemon *d)
 		err = control_new(d->fs, d->tracker, getuid(), getgid(),
 				  &d->control);
 	if (err)
-		log_msg(LOG_ERR, "%s: %s", d->places.volume, strerror(-err));
+		log_msg(LOG_ERR, "%s: %s%s", d->places.volume, strerror(-err),
+			volume_hint(err));
 	return err;
 }
 

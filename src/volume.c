@@ -591,6 +591,12 @@ static int tell_of_orphans(struct volume *v, char *err, size_t errlen)
 	return code;
 }
 
+const char *volume_hint(int err)
+{
+	return err == -EUCLEAN || err == -EIO ? "; folioctl check says more"
+					      : "";
+}
+
 static int mount_volume(struct volume *v, const struct volume_options *opt,
 			char *err, size_t errlen)
 {
@@ -614,10 +620,10 @@ static int mount_volume(struct volume *v, const struct volume_options *opt,
 	}
 	if (!code)
 		code = meta_counts(v->meta, &v->nr_inodes);
-	if (code)
-		return complain(err, errlen, code, "mounting it: %s",
-				strerror(-code));
-	return 0;
+	if (!code)
+		return 0;
+	return complain(err, errlen, code, "mounting it: %s%s", strerror(-code),
+			volume_hint(code));
 }
 
 int volume_open(const char *path, const struct volume_options *opt,

@@ -103,6 +103,9 @@ int volume_create(const char *path, const struct volume_options *opt, char *err,
 int volume_open(const char *path, const struct volume_options *opt,
 		struct volume **ret_volume, char *err, size_t errlen);
 
+/* What to add to @err, if it may be damage. */
+const char *volume_hint(int err);
+
 /* What `lock` says about the holder: mountpoint, pid. */
 int volume_lock_note(struct volume *v, const char *mountpoint);
 
