@@ -289,7 +289,7 @@ const char *cache_knob_name(enum cache_knob knob);
 	X(allocstall, "direct reclaims")                                     \
 	X(drop_pagecache, "pages dropped on request")                        \
 	X(cache_hit, "pages of reads found in a frame")                      \
-	X(cache_miss, "pages of reads not found in a frame")                 \
+	X(cache_miss, "pages of reads not found in a frame, read into one")  \
 	X(readahead_pages, "pages read ahead")                               \
 	X(readahead_hit, "pages read ahead that were then used")             \
 	X(bounce_read, "pages read past the cache for want of a frame")      \

@@ -362,6 +362,9 @@ static int add_operand(struct parse *p, const char *text)
 	return *where ? 0 : -ENOMEM;
 }
 
+/* The short one is another to mount(8)'s helpers. */
+#define LONG_FOREGROUND 256
+
 /* Short options: 1 marks an operand, since the optstring begins with '-'. */
 static int parse_short(struct parse *p, int c, const char *arg)
 {
@@ -374,6 +377,7 @@ static int parse_short(struct parse *p, int c, const char *arg)
 		p->opt->debug = true;
 		fallthrough;
 	case 'f':
+	case LONG_FOREGROUND:
 		p->opt->foreground = true;
 		return 0;
 	case 'h':
@@ -425,7 +429,7 @@ static int parse_words(struct parse *p, int argc, char *const *argv)
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{"debug", no_argument, NULL, 'd'},
-		{"foreground", no_argument, NULL, 'f'},
+		{"foreground", no_argument, NULL, LONG_FOREGROUND},
 		{NULL, 0, NULL, 0},
 	};
 	bool helper = argc > 0 && is_mount_helper(argv[0]);

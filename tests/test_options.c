@@ -179,6 +179,8 @@ START_TEST(mount_speaks_to_its_helper_in_another_way)
 	ck_assert_uint_eq(opt.cache_size, (u64)1 << 30);
 	parses("mount.foliofs v m -f");
 	ck_assert(opt.fake && !opt.foreground);
+	parses("mount.foliofs v m --foreground");
+	ck_assert(!opt.fake && opt.foreground);
 	parses("mount.fuse.foliofs v m -r");
 	ck_assert(opt.ro);
 	parses("mount.foliofs v m -rw");
