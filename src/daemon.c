@@ -576,7 +576,9 @@ static void announce(struct daemon *d)
 		log_to_syslog();
 		background_ready(d->status_fd);
 	}
-	log_begin();
+	/* Of what is said then, nothing is to be missing. */
+	if (!d->opt->debug)
+		log_begin();
 	log_msg(LOG_INFO, "%s: mounted at %s", d->places.volume,
 		d->places.mountpoint);
 }

@@ -180,23 +180,24 @@ void log_begin(void)
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	(void)pthread_cond_init(&queue.empty, &attr);
 	(void)pthread_condattr_destroy(&attr);
+	(void)pthread_mutex_lock(&queue_lock);
 	queue.last = &queue.first;
 	queue.stop = false;
 	queue.runs = !pthread_create(&queue.thread, NULL, write_all, NULL);
+	(void)pthread_mutex_unlock(&queue_lock);
 }
 
 /* A thread that is still at it ends with the process. */
 void log_end(void)
 {
 	struct timespec until;
-	bool done;
+	bool ran, done;
 	int err = 0;
 
-	if (!queue.runs)
-		return;
 	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += END_WAIT_NS / NSEC_PER_SEC;
 	(void)pthread_mutex_lock(&queue_lock);
+	ran = queue.runs;
 	queue.stop = true;
 	(void)pthread_cond_signal(&queue.more);
 	while (!err && (queue.first || queue.writing))
@@ -205,7 +206,7 @@ void log_end(void)
 	if (done)
 		queue.runs = false;
 	(void)pthread_mutex_unlock(&queue_lock);
-	if (done)
+	if (ran && done)
 		(void)pthread_join(queue.thread, NULL);
 }
 
