@@ -185,13 +185,18 @@ static int give_dots(struct reading *rd, struct inode *dir, u64 off)
 static int read_some(struct reading *rd, struct inode *dir, u64 off,
 		     u64 last_id)
 {
-	struct batch *b = calloc(1, sizeof(*b));
+	u64 after = off > 2 ? off - 2 : 0;
+	struct batch *b;
 	int more = 1;
 
+	/* No cookie of ours, maybe: to SQL half of all numbers are negative. */
+	if (after >= last_id)
+		return 0;
+	b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
 
-	b->after = off > 2 ? off - 2 : 0;
+	b->after = after;
 	while (more > 0 && !b->end) {
 		down_read(&dir->rwsem);
 		more = fill_batch(dir, b);

@@ -1073,6 +1073,43 @@ START_TEST(a_large_folder_is_read_whole_while_it_is_committed)
 }
 END_TEST
 
+static bool count_entry(void *arg, const char *name, const struct stat *st,
+			u64 next_off)
+{
+	(void)name, (void)st, (void)next_off;
+	++*(u64 *)arg;
+	return true;
+}
+
+START_TEST(behind_any_offset_a_folder_comes_to_an_end)
+{
+	static const u64 offsets[] = {
+		1000,		(u64)INT64_MAX,	    (u64)INT64_MAX + 1,
+		1ull << 63 | 3, 0xffffffff00000000, UINT64_MAX};
+	char name[16];
+	u64 fh, nr;
+
+	for (int i = 0; i < 200; i++) {
+		(void)snprintf(name, sizeof(name), "n%d", i);
+		(void)test_mkdir(&t, FS_ROOT_INO, name);
+		if (i == 100)
+			ck_assert_int_eq(fs_sync_wait(t.fs), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
+		ck_assert_int_eq(fs_opendir(t.fs, FS_ROOT_INO, 0, &fh), 0);
+		nr = 0;
+		ck_assert_int_eq(fs_readdir(t.fs, fh, offsets[i], false,
+					    count_entry, &nr),
+				 0);
+		ck_assert_uint_eq(nr, 0);
+		ck_assert_int_eq(
+			fs_readdir(t.fs, fh, 0, false, count_entry, &nr), 0);
+		ck_assert_uint_eq(nr, 202);
+		ck_assert_int_eq(fs_releasedir(t.fs, fh), 0);
+	}
+}
+END_TEST
+
 START_TEST(the_kernel_caches_a_folder_through_one_handle_at_a_time)
 {
 	u64 first, second, other, file, dir = test_mkdir(&t, ROOT, "dir");
@@ -1694,6 +1731,7 @@ Suite *test_suite(void)
 		       what_is_made_and_removed_between_commits_costs_no_row);
 	tcase_add_test(tc, renaming_what_is_read_comes_to_an_end);
 	tcase_add_test(tc, a_large_folder_is_read_whole_while_it_is_committed);
+	tcase_add_test(tc, behind_any_offset_a_folder_comes_to_an_end);
 	tcase_add_test(tc,
 		       the_kernel_caches_a_folder_through_one_handle_at_a_time);
 	tcase_add_test(tc, fsync_of_what_is_clean_commits_nothing);
