@@ -130,6 +130,7 @@ static int read_slots(struct move *m, u32 first, u32 nr)
 	struct cache *c = m->as->cache;
 	u64 sums[PIECE_PAGES];
 	int errs[PIECE_PAGES] = {0};
+	int ret = 0;
 	int err;
 
 	for (u32 i = 0; i < nr; i++)
@@ -138,15 +139,16 @@ static int read_slots(struct move *m, u32 first, u32 nr)
 		c->cfg.swap_arg, u48_get(&swp_entry(c, m->swps[first])->slot),
 		nr, m->data + first, sums, errs);
 	for (u32 i = 0; i < nr; i++) {
-		if (!err && !errs[i])
+		int page_err = err ? err : errs[i];
+
+		if (!page_err)
 			continue;
 		pages_read_failed(m->as,
 				  swp_entry(c, m->swps[first + i])->pgoff, 1,
-				  err ? err : errs[i]);
+				  page_err);
+		ret = ret ? ret : page_err;
 	}
-	for (u32 i = 0; i < nr && !err; i++)
-		err = errs[i];
-	return err;
+	return ret;
 }
 
 static int load_moves(struct move *m)

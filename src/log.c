@@ -126,7 +126,8 @@ static void write_line(int level, const char *line)
 		(void)fprintf(stderr, "%s: %s\n", log_ident, line);
 }
 
-static void put_left_out(u64 nr)
+/* With @tell: that @nr lines are missing here, if any are. */
+static void tell_left_out(void (*tell)(int level, const char *line), u64 nr)
 {
 	char line[64];
 
@@ -134,7 +135,7 @@ static void put_left_out(u64 nr)
 		return;
 	(void)snprintf(line, sizeof(line), "%llu more lines were left out",
 		       (unsigned long long)nr);
-	write_line(LOG_WARNING, line);
+	tell(LOG_WARNING, line);
 }
 
 static void write_queued(void)
@@ -150,7 +151,7 @@ static void write_queued(void)
 	queue.writing = true;
 	(void)pthread_mutex_unlock(&queue_lock);
 	write_line(q->level, q->line);
-	put_left_out(left_out);
+	tell_left_out(write_line, left_out);
 	free(q);
 	(void)pthread_mutex_lock(&queue_lock);
 	queue.writing = false;
@@ -269,12 +270,7 @@ void log_line(void *arg, int level, const char *line)
 	}
 	if (!is_due(line, level > LOG_CRIT, &nr, &others))
 		return;
-	if (others) {
-		(void)snprintf(more, sizeof(more),
-			       "%llu more lines were left out",
-			       (unsigned long long)others);
-		tell(LOG_WARNING, more);
-	}
+	tell_left_out(tell, others);
 	if (nr)
 		(void)snprintf(more, sizeof(more), "%s (left out %llu times)",
 			       line, (unsigned long long)nr);

@@ -106,7 +106,7 @@ int volume_lock_note(struct volume *v, const char *mountpoint)
 	ssize_t done;
 	int len;
 
-	if (!v->lock_writable)
+	if (!v->notes_holder)
 		return 0;
 	len = mountpoint ? asprintf(&text, "pid %d\nmountpoint %s\n",
 				    (int)getpid(), mountpoint)
@@ -138,13 +138,13 @@ static int check_db(const struct volume *v, char *err, size_t errlen)
 }
 
 /* Who only reads says so there, too, where he can. */
-static int open_lock(struct volume *v)
+static int open_lock(struct volume *v, bool *ret_writable)
 {
 	static const int flags = O_CLOEXEC | O_NOFOLLOW;
 	int fd = openat(v->dirfd, "lock",
 			O_RDWR | flags | (v->readonly ? 0 : O_CREAT), 0600);
 
-	v->lock_writable = fd >= 0;
+	*ret_writable = fd >= 0;
 	if (fd < 0 && v->readonly &&
 	    (errno == EROFS || errno == EACCES || errno == EPERM))
 		fd = openat(v->dirfd, "lock", O_RDONLY | flags);
@@ -154,7 +154,8 @@ static int open_lock(struct volume *v)
 static int take_lock(struct volume *v, const struct volume_options *opt,
 		     char *err, size_t errlen)
 {
-	int code = open_lock(v);
+	bool writable;
+	int code = open_lock(v, &writable);
 
 	if (code < 0)
 		return complain(err, errlen, code, "lock: %s", strerror(-code));
@@ -164,9 +165,9 @@ static int take_lock(struct volume *v, const struct volume_options *opt,
 		return complain_busy(v->lockfd, err, errlen);
 	if (code)
 		return complain(err, errlen, code, "lock: %s", strerror(-code));
+	v->notes_holder = writable;
 	/* The host may be full, and that is no reason to stay out. */
 	(void)volume_lock_note(v, NULL);
-	v->locked = true;
 	return 0;
 }
 
@@ -218,7 +219,7 @@ void volume_free(struct volume *v)
 	redo_free(v->redo);
 	if (v->data)
 		v->data->ops->close(v->data);
-	if (v->locked && v->lock_writable)
+	if (v->notes_holder)
 		(void)!ftruncate(v->lockfd, 0);
 	if (v->lockfd >= 0)
 		(void)close(v->lockfd);

@@ -41,7 +41,7 @@ struct volume {
 	char *path;
 	int dirfd;
 	int lockfd;
-	bool locked, lock_writable; /* who has it is written there */
+	bool notes_holder; /* the lock is ours, and can be written to */
 	bool readonly;
 	struct meta *meta;
 	struct bdev *data;
