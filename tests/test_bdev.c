@@ -158,6 +158,12 @@ START_TEST(a_host_error_is_told)
 	ck_assert_int_eq(b->ops->write(b, 0, 1, &page), -EBADF);
 	ck_assert_int_lt(b->ops->grow(b, 10), 0);
 	b->ops->close(b);
+
+	/* whatever it was: a reader must not take it for anything else */
+	ck_assert_int_eq(
+		bdev_file_open(AT_FDCWD, tmpdir_path("data"), O_WRONLY, &b), 0);
+	ck_assert_int_eq(b->ops->read(b, 0, 1, &page), -EIO);
+	b->ops->close(b);
 }
 END_TEST
 
